@@ -1,0 +1,71 @@
+/**
+ * Coordination: the one interface by which tiers share records and ask each other, whatever carries it.
+ *
+ * Never on the path of a message's safety: every tier starts and carries mail without it, on the last layout it verified.
+ * Keys are `/`-separated words; values are JSON; revisions rise by every change of the whole store.
+ */
+
+export const coordinationVersion = 1
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined }
+
+export interface Entry {
+  readonly key: string
+  readonly value: Json
+  readonly revision: number
+}
+
+export interface Change {
+  readonly key: string
+  /** Undefined: the key is gone. */
+  readonly entry: Entry | undefined
+}
+
+/** `conflict`: somebody was first, read again. `unreachable`: nothing is known. */
+export type WriteResult =
+  | { readonly kind: 'written'; readonly revision: number }
+  | { readonly kind: 'conflict' }
+  | { readonly kind: 'unreachable' }
+
+/** `no-responder`: nobody serves the subject now. */
+export type RequestResult =
+  | { readonly kind: 'reply'; readonly value: Json }
+  | { readonly kind: 'refused'; readonly why: string }
+  | { readonly kind: 'no-responder' }
+  | { readonly kind: 'timeout' }
+
+export interface Subscription {
+  stop(): void
+}
+
+export interface Coordination {
+  /** Rejects only where the store cannot be reached. */
+  get(key: string): Promise<Entry | undefined>
+  list(prefix: string): Promise<readonly Entry[]>
+  create(key: string, value: Json): Promise<WriteResult>
+  update(key: string, value: Json, revision: number): Promise<WriteResult>
+  /** Last writer wins: for heartbeats, whose key has one owner. */
+  put(key: string, value: Json): Promise<WriteResult>
+  delete(key: string): Promise<WriteResult>
+  /** Calls with every present entry below `prefix`, then with every change. */
+  watch(prefix: string, changed: (change: Change) => void): Subscription
+  /** The store's clock, unix milliseconds. */
+  now(): Promise<number>
+  request(subject: string, value: Json, timeoutMs: number): Promise<RequestResult>
+  /** A rejection of `answer` becomes `refused` with its message. */
+  serve(subject: string, answer: (value: Json) => Promise<Json>): Subscription
+  publish(subject: string, value: Json): void
+  subscribe(subject: string, heard: (value: Json) => void): Subscription
+  close(): void
+}
+
+/** Keys. */
+export const layoutKey = 'layout'
+export function stateKey(instance: string): string {
+  return `state/${instance}`
+}
+
+/** Subjects: `qmq.v1.<instance>.<operation>`; operations in `operations.ts`. */
+export function operationSubject(instance: string, operation: string): string {
+  return `qmq.v1.${instance}.${operation}`
+}

@@ -1,0 +1,69 @@
+/**
+ * What the operator may ask a running instance, and the shapes it answers with. Each is a request on
+ * `operationSubject(instance, name)`; shapes are stable and part of the CLI's `-o json`.
+ */
+
+/** `state/<id>` in coordination, renewed every `heartbeatMs`. */
+export interface InstanceState {
+  readonly id: string
+  readonly tier: 'edge' | 'queue'
+  readonly pool?: string
+  readonly pid: number
+  readonly epoch: number
+  /** `starting` is replaying its journal; `refusing` answers Z or 451, for the reason in `why`. */
+  readonly phase: 'starting' | 'ready' | 'refusing' | 'stopping'
+  readonly why?: string
+  readonly listeners: readonly { readonly kind: string; readonly host: string; readonly port: number }[]
+  readonly startedAt: number
+  readonly at: number
+  readonly load: InstanceLoad
+}
+
+export interface InstanceLoad {
+  /** Messages in the queue, or sessions at an edge. */
+  readonly queued: number
+  readonly inFlight: number
+  readonly acceptedPerSecond: number
+  readonly oldestAgeMs: number
+}
+
+export const heartbeatMs = 1000
+
+/**
+ * Conservation of mail (promise 8), counted in recipients: every recipient accepted is delivered, bounced, discarded by a
+ * named rule, or still queued. The first four come from the journal; `queued` is counted from the live queue itself, so
+ * that the equation can fail.
+ */
+export interface Audit {
+  readonly instance: string
+  readonly accepted: number
+  readonly delivered: number
+  readonly bounced: number
+  readonly discarded: number
+  readonly queued: number
+  readonly balanced: boolean
+  /** Damaged records set aside; each is mail a person must look at. */
+  readonly quarantined: number
+}
+
+export interface QueuedMessage {
+  readonly id: string
+  readonly instance: string
+  readonly sender: string
+  readonly bytes: number
+  readonly birthAt: number
+  readonly recipients: readonly QueuedRecipient[]
+}
+
+export interface QueuedRecipient {
+  readonly address: string
+  readonly status: 'pending' | 'delivered' | 'failed' | 'bouncing'
+  readonly attempts: number
+  readonly dueAt: number
+  readonly destination: string
+  readonly lastText: string
+}
+
+/** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}, `audit` {} -> Audit. */
+/** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState. */
+export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status'
