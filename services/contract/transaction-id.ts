@@ -8,7 +8,7 @@
 
 const alphabet = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
-export const transactionIdPattern = /^[0-9A-HJKMNP-TV-Z]{26}(?:-[0-9a-z]{1,4})?$/
+export const transactionIdPattern = /^[0-9A-HJKMNP-TV-Z]{26}(?:-[0-9a-z]{1,8})?$/
 
 /** `chance` is ten random bytes. */
 export function makeTransactionId(nowMs: number, chance: Buffer): string {
@@ -38,7 +38,18 @@ export function packageId(id: string, index: number): string {
 
 /** The id of the bounce that reports `id`: always the same, so that a repeated hand-over makes no second bounce. */
 export function bounceId(id: string): string {
-  return `${id.slice(0, 26)}-b${id.slice(27).slice(0, 3)}`
+  return `${transactionOf(id)}-b${id.slice(27).slice(0, 7)}`
+}
+
+/**
+ * The id under which `instance` forwards message `id` over QMTP: the same at every attempt, and another one than the
+ * message came by, so that mail led round in a circle is never taken for its own repetition.
+ */
+export function forwardId(id: string, instance: string): string {
+  let hash = 2166136261
+  const text = `${id}>${instance}`
+  for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 16777619)
+  return `${transactionOf(id)}-f${(hash >>> 0).toString(36)}`
 }
 
 /** The transaction a package or bounce id belongs to. */

@@ -1,0 +1,168 @@
+/**
+ * What becomes of a message whose last recipient is settled and some of them failed: one bounce, handed to the bounce pool.
+ *
+ * The bounce is durable on the bounce host (or, there and where the layout has none, in this very journal) before the
+ * message is marked as reported (promise 7). Its id is derived from the message's, so that handing it over again after a crash
+ * makes no second one. A bounce host that cannot be reached is tried again for ever: nothing is given up here.
+ */
+
+import type { BouncePolicy, FailedMessage, FailedRecipient } from '../contract/bounce.ts'
+import type { Body, Destination, Outcome, Transport } from '../contract/delivery.ts'
+import type { Ledger } from '../contract/ledger.ts'
+import { bounceId } from '../contract/transaction-id.ts'
+import type { ByteString } from '../protocol/byte-string.ts'
+import { errorText, temporary } from '../protocol/failure.ts'
+import type { Clock, Log } from '../runtime/world.ts'
+import type { JournalStore } from './journal/store.ts'
+import type { LiveMessage } from './live-messages.ts'
+
+export interface BouncerParts {
+  readonly instance: string
+  readonly store: JournalStore
+  readonly policy: BouncePolicy
+  readonly transport: Transport
+  readonly ledger: Ledger
+  /** The bounce pool's instances; undefined: bounces are queued here. */
+  readonly bounceHosts: () => (Destination & { readonly kind: 'qmtp' }) | undefined
+  readonly acceptLocal: (
+    message: {
+      readonly id: string
+      readonly sender: ByteString
+      readonly recipient: ByteString
+      readonly text: Buffer
+    },
+    done: (error: Error | undefined) => void,
+  ) => void
+}
+
+const againMinMs = 1_000
+const againMaxMs = 600_000
+
+export class Bouncer {
+  readonly #world: { readonly clock: Clock; readonly log: Log }
+  readonly #parts: BouncerParts
+  /** Messages being reported, by number. */
+  readonly #busy = new Set<number>()
+  #stopped = false
+
+  constructor(world: { readonly clock: Clock; readonly log: Log }, parts: BouncerParts) {
+    this.#world = world
+    this.#parts = parts
+  }
+
+  report(message: LiveMessage): void {
+    if (this.#stopped || this.#busy.has(message.number)) return
+    this.#busy.add(message.number)
+    this.#tryOnce(message, 0)
+  }
+
+  stop(): void {
+    this.#stopped = true
+  }
+
+  #tryOnce(message: LiveMessage, tries: number): void {
+    if (this.#stopped) return
+    const failed = this.#failedMessage(message)
+    const decision = this.#parts.policy.decide(failed)
+    if (decision.kind === 'discard') return this.#over(message, true, decision.why)
+    const id = bounceId(message.id)
+    this.#compose(failed, decision, id).then(
+      (text) => this.#handOver(message, tries, { id, sender: decision.sender, recipient: decision.recipient, text }),
+      (error: unknown) => this.#again(message, tries, errorText(error)),
+    )
+  }
+
+  async #compose(
+    failed: FailedMessage,
+    decision: { readonly kind: 'send'; readonly sender: ByteString; readonly recipient: ByteString },
+    id: string,
+  ): Promise<Buffer> {
+    return this.#parts.policy.compose(failed, decision, id, this.#world.clock.now())
+  }
+
+  #failedMessage(message: LiveMessage): FailedMessage {
+    const failed: FailedRecipient[] = []
+    for (const recipient of message.recipients) {
+      if (recipient.status !== 'failed') continue
+      const failure = recipient.failure ?? temporary('self', '4.0.0', 'unknown')
+      failed.push({ address: recipient.address, failure, remote: recipient.remote, at: recipient.at })
+    }
+    failed.sort((a, b) => a.at - b.at)
+    const { bodies } = this.#parts.store
+    const body: Body = {
+      form: message.form,
+      bytes: message.location.bytes,
+      slice: (position, length) => bodies.slice(message, position, length),
+    }
+    return { id: message.id, sender: message.sender, birthAt: message.birthAt, failed, body }
+  }
+
+  #handOver(
+    message: LiveMessage,
+    tries: number,
+    bounce: { readonly id: string; readonly sender: ByteString; readonly recipient: ByteString; readonly text: Buffer },
+  ): void {
+    const hosts = this.#parts.bounceHosts()
+    if (hosts === undefined) {
+      return this.#parts.acceptLocal(bounce, (error) => {
+        if (error === undefined) this.#over(message, false, bounce.id)
+        else this.#again(message, tries, error.message)
+      })
+    }
+    const { text } = bounce
+    const attempt = {
+      id: bounce.id,
+      sender: bounce.sender,
+      recipients: [bounce.recipient],
+      body: {
+        form: 'crlf' as const,
+        bytes: text.length,
+        slice: (position: number, length: number) => text.subarray(position, position + length),
+      },
+      destination: hosts,
+      birthAt: this.#world.clock.now(),
+    }
+    this.#parts.transport.attempt(attempt, (outcomes) => {
+      if (outcomes[0]?.kind === 'delivered') this.#over(message, false, bounce.id)
+      else this.#again(message, tries, whyNot(outcomes[0]))
+    })
+  }
+
+  #again(message: LiveMessage, tries: number, why: string): void {
+    const delayMs = Math.min(againMaxMs, againMinMs * 2 ** Math.min(tries, 20))
+    this.#world.log.warn('bounce not handed over yet', { id: message.id, why, againInMs: delayMs })
+    this.#world.clock.after(delayMs, () => this.#tryOnce(message, tries + 1))
+  }
+
+  /** `reference` is the bounce's id, or the rule that discards. */
+  #over(message: LiveMessage, discarded: boolean, reference: string): void {
+    const at = this.#world.clock.now()
+    const count = message.recipients.filter((recipient) => recipient.status === 'failed').length
+    const record = { type: 'bounced', number: message.number, at, discarded, count, bounce: reference } as const
+    message.appending++
+    this.#parts.store.append(record, [], 0, (error) => {
+      message.appending--
+      if (error !== undefined) {
+        if (this.#parts.store.journal.failure === undefined) {
+          this.#world.clock.after(againMinMs, () => this.#over(message, discarded, reference))
+        }
+        return
+      }
+      this.#busy.delete(message.number)
+      this.#note(message, discarded, reference)
+    })
+  }
+
+  #note(message: LiveMessage, discarded: boolean, reference: string): void {
+    const base = { id: message.id, tier: 'queue', instance: this.#parts.instance, at: this.#world.clock.now() } as const
+    if (discarded) {
+      this.#world.log.warn('double bounce discarded', { id: message.id, why: reference })
+      this.#parts.ledger.record({ ...base, event: 'discarded', text: reference })
+    } else this.#parts.ledger.record({ ...base, event: 'bounced', bounce: reference })
+    this.#parts.ledger.record({ ...base, event: 'ended' })
+  }
+}
+
+function whyNot(outcome: Outcome | undefined): string {
+  return outcome?.kind === 'failed' ? outcome.failure.text : 'the bounce host gave no outcome'
+}

@@ -1,0 +1,132 @@
+/**
+ * Bodies of live messages: from memory while they are fresh, else from their segment, checked against their CRC before the
+ * first byte leaves.
+ */
+
+import { crc32 } from '../../runtime/digest.ts'
+import type { Disk, DiskFile } from '../../runtime/world.ts'
+import type { LiveMessage, Location } from '../live-messages.ts'
+import { segmentName } from './segment.ts'
+
+const readBytes = 1024 * 1024
+
+export class StoredBodies {
+  readonly #disk: Disk
+  readonly #directory: string
+  readonly #cachedBytesMax: number
+  readonly #files = new Map<number, Promise<DiskFile>>()
+  /** Reads under way by segment: a descriptor closed under one could be another file's by the time it runs. */
+  readonly #reads = new Map<number, Set<Promise<number>>>()
+  /** Messages with a cached body, oldest first. */
+  #cached: LiveMessage[] = []
+  #oldest = 0
+  #cachedBytes = 0
+
+  constructor(disk: Disk, directory: string, cachedBytesMax: number) {
+    this.#disk = disk
+    this.#directory = directory
+    this.#cachedBytesMax = cachedBytesMax
+  }
+
+  /** Keeps a fresh body in memory, and lets go of the oldest past the limit. */
+  keep(message: LiveMessage, chunks: readonly Buffer[]): void {
+    message.cached = chunks
+    this.#cached.push(message)
+    this.#cachedBytes += message.location.bytes
+    while (this.#cachedBytes > this.#cachedBytesMax) {
+      const old = this.#cached[this.#oldest++]
+      if (old === undefined) break
+      this.#cachedBytes -= old.location.bytes
+      old.cached = undefined
+    }
+    if (this.#oldest > 4096) {
+      this.#cached = this.#cached.slice(this.#oldest)
+      this.#oldest = 0
+    }
+  }
+
+  /** Bytes [position, position + length) of a message's body. */
+  slice(message: LiveMessage, position: number, length: number): Buffer | Promise<Buffer> {
+    if (message.cached !== undefined) return sliceOf(message.cached, position, length)
+    return this.#read(message.location, position, length)
+  }
+
+  /** Whether the stored body is what was accepted. Reads it once; remembers yes. */
+  async verify(message: LiveMessage): Promise<boolean> {
+    if (message.verified || message.cached !== undefined) return true
+    const { location } = message
+    let crc = 0
+    for (let position = 0; position < location.bytes; position += readBytes) {
+      const piece = await this.#read(location, position, Math.min(readBytes, location.bytes - position))
+      crc = crc32([piece], crc)
+    }
+    message.verified = crc === location.crc
+    return message.verified
+  }
+
+  /** The whole body, or undefined where it does not check. */
+  async readWhole(message: LiveMessage): Promise<readonly Buffer[] | undefined> {
+    if (message.cached !== undefined) return message.cached
+    const { location } = message
+    if (location.bytes === 0) return []
+    const body = await this.#read(location, 0, location.bytes)
+    return crc32([body]) === location.crc ? [body] : undefined
+  }
+
+  /** Closes a segment's file, which is about to be dropped. */
+  async forget(segment: number): Promise<void> {
+    const file = this.#files.get(segment)
+    this.#files.delete(segment)
+    await Promise.allSettled(this.#reads.get(segment) ?? [])
+    if (file !== undefined) await (await file).close()
+  }
+
+  async close(): Promise<void> {
+    for (const segment of [...this.#files.keys()]) await this.forget(segment)
+  }
+
+  async #read(location: Location, position: number, length: number): Promise<Buffer> {
+    let file = this.#files.get(location.segment)
+    if (file === undefined) {
+      file = this.#disk.open(`${this.#directory}/${segmentName(location.segment)}`, 'read')
+      this.#files.set(location.segment, file)
+      file.catch(() => this.#files.delete(location.segment))
+    }
+    const buffer = Buffer.allocUnsafe(length)
+    const count = await this.#counted(location.segment, file, buffer, location.offset + position)
+    if (count !== length) throw Object.assign(new Error('a segment is shorter than its records'), { code: 'EIO' })
+    return buffer
+  }
+
+  async #counted(segment: number, file: Promise<DiskFile>, buffer: Buffer, position: number): Promise<number> {
+    const reads = this.#reads.get(segment) ?? new Set()
+    this.#reads.set(segment, reads)
+    const read = file.then((open) => open.read(buffer, position))
+    reads.add(read)
+    try {
+      return await read
+    } finally {
+      reads.delete(read)
+      if (reads.size === 0) this.#reads.delete(segment)
+    }
+  }
+}
+
+function sliceOf(chunks: readonly Buffer[], position: number, length: number): Buffer {
+  let skip = position
+  const parts: Buffer[] = []
+  let wanted = length
+  for (const chunk of chunks) {
+    if (wanted === 0) break
+    if (skip >= chunk.length) {
+      skip -= chunk.length
+      continue
+    }
+    const part = chunk.subarray(skip, skip + wanted)
+    skip = 0
+    wanted -= part.length
+    parts.push(part)
+  }
+  const only = parts[0]
+  return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts)
+}

@@ -1,0 +1,292 @@
+/**
+ * The start of a journal: find the segments, load the newest snapshot that checks, replay what follows, save the damaged.
+ *
+ * What the replay accepted as standing is made durable again before anybody relies on it: after a mere kill, the last
+ * segment's bytes may still be in the page cache alone, and a `K` for a repeated package must not rest on that.
+ * Files that are not what their names say are kept as spares; nothing is deleted.
+ */
+
+import { errorText } from '../../protocol/failure.ts'
+import { removeIfThere, writeFileDurably } from '../../runtime/durable-file.ts'
+import type { Clock, Disk, Log } from '../../runtime/world.ts'
+import { type IdIndex, idKey } from '../id-index.ts'
+import type { LiveMessages, Location } from '../live-messages.ts'
+import type { JournalRecord } from './record.ts'
+import { scanSegment } from './scan.ts'
+import {
+  decodeSegmentHeader,
+  type SegmentHeader,
+  segmentHeaderBytes,
+  segmentName,
+  segmentOfName,
+  spareName,
+  spareOfName,
+} from './segment.ts'
+import { decodeSnapshot, snapshotOfName } from './snapshot.ts'
+
+export interface RecoveryWorld {
+  readonly clock: Clock
+  readonly disk: Disk
+  readonly log: Log
+}
+
+export interface Damage {
+  readonly segment: number
+  readonly offset: number
+  readonly bytes: number
+  readonly why: string
+  /** File below `quarantine/` that keeps the bytes; '' in a read-only check. */
+  readonly kept: string
+  /** The message it concerns, where that can still be read. */
+  readonly id: string
+}
+
+export interface Recovered {
+  /** Oldest first. */
+  readonly segments: readonly number[]
+  readonly spares: readonly string[]
+  readonly nextSpare: number
+  readonly nextSegment: number
+  readonly previous: { readonly segment: number; readonly end: number }
+  readonly nextNumber: number
+  readonly snapshot: number | undefined
+  readonly segmentsRead: number
+  readonly recordsRead: number
+  /** Bytes of a last batch that was never acknowledged. */
+  readonly tornBytes: number
+  readonly damage: readonly Damage[]
+}
+
+interface Found {
+  readonly header: SegmentHeader
+  readonly bytes: number
+}
+
+/** Replays `directory` into `live` and `ids`, ready for appending. */
+export async function recover(
+  world: RecoveryWorld,
+  directory: string,
+  live: LiveMessages,
+  ids: IdIndex,
+): Promise<Recovered> {
+  await world.disk.makeDirectory(directory)
+  await world.disk.makeDirectory(quarantineOf(directory))
+  const recovery = new Recovery(world, directory, live, ids, 'repair')
+  return recovery.run()
+}
+
+/** The same reading without writing anything: what `qmq queue verify` reports. Always from the segments alone. */
+export async function inspect(
+  world: RecoveryWorld,
+  directory: string,
+  live: LiveMessages,
+  ids: IdIndex,
+): Promise<Recovered> {
+  return new Recovery(world, directory, live, ids, 'inspect').run()
+}
+
+export function quarantineOf(directory: string): string {
+  return `${directory.slice(0, directory.lastIndexOf('/'))}/quarantine`
+}
+
+class Recovery {
+  readonly #world: RecoveryWorld
+  readonly #directory: string
+  readonly #live: LiveMessages
+  readonly #ids: IdIndex
+  readonly #mode: 'repair' | 'inspect'
+  readonly #damage: Damage[] = []
+  #records = 0
+  #tornBytes = 0
+  #nextNumber = 1
+
+  constructor(world: RecoveryWorld, directory: string, live: LiveMessages, ids: IdIndex, mode: 'repair' | 'inspect') {
+    this.#world = world
+    this.#directory = directory
+    this.#live = live
+    this.#ids = ids
+    this.#mode = mode
+  }
+
+  async run(): Promise<Recovered> {
+    const names = await this.#world.disk.list(this.#directory)
+    const spares = names.filter((name) => spareOfName(name) !== undefined)
+    let nextSpare = 1 + Math.max(0, ...spares.map((name) => spareOfName(name) ?? 0))
+    const found = new Map<number, Found>()
+    for (const name of names) {
+      const segment = segmentOfName(name)
+      if (segment === undefined) continue
+      const segmentFound = await this.#readSegmentHead(name)
+      if (segmentFound?.header.segment === segment) found.set(segment, segmentFound)
+      else if (this.#mode === 'repair') {
+        spares.push(spareName(nextSpare))
+        await this.#world.disk.rename(this.#path(name), this.#path(spareName(nextSpare++)))
+      }
+    }
+    const segments = [...found.keys()].sort((a, b) => a - b)
+    const snapshot = this.#mode === 'repair' ? await this.#loadSnapshot(names) : undefined
+    await this.#loadIds(names)
+    const end = await this.#replay(segments, found, snapshot)
+    if (this.#mode === 'repair') await this.#makeDurable(segments)
+    const last = segments.at(-1) ?? 0
+    return {
+      segments,
+      spares,
+      nextSpare,
+      nextSegment: Math.max(last + 1, snapshot ?? 1),
+      previous: { segment: last, end },
+      nextNumber: this.#nextNumber,
+      snapshot,
+      segmentsRead: segments.filter((segment) => segment >= (snapshot ?? 0)).length,
+      recordsRead: this.#records,
+      tornBytes: this.#tornBytes,
+      damage: this.#damage,
+    }
+  }
+
+  #path(name: string): string {
+    return `${this.#directory}/${name}`
+  }
+
+  async #readSegmentHead(name: string): Promise<Found | undefined> {
+    const file = await this.#world.disk.open(this.#path(name), 'read')
+    try {
+      const head = Buffer.alloc(segmentHeaderBytes)
+      const count = await file.read(head, 0)
+      const header = decodeSegmentHeader(head.subarray(0, count))
+      return header === undefined ? undefined : { header, bytes: await file.size() }
+    } finally {
+      await file.close()
+    }
+  }
+
+  async #loadSnapshot(names: readonly string[]): Promise<number | undefined> {
+    for (const name of [...names].reverse()) {
+      if (snapshotOfName(name) === undefined) continue
+      const decoded = decodeSnapshot(await this.#world.disk.readFile(this.#path(name)))
+      if (decoded === undefined) {
+        this.#world.log.warn('snapshot does not check; replaying the segments instead', { file: this.#path(name) })
+        continue
+      }
+      Object.assign(this.#live.totals, decoded.head.totals)
+      for (const { record, location, held } of decoded.messages) this.#live.restore(record, location, held)
+      this.#nextNumber = decoded.head.nextNumber
+      return decoded.head.nextSegment
+    }
+    return undefined
+  }
+
+  async #loadIds(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      if (!name.endsWith('.ids')) continue
+      const path = this.#path(name)
+      const result = this.#ids.load(await this.#world.disk.readFile(path), this.#world.clock.now())
+      if (result === 'damaged') this.#world.log.warn('saved ids do not check', { file: path })
+      if (result === 'expired' && this.#mode === 'repair') await removeIfThere(this.#world.disk, path)
+    }
+  }
+
+  /** Answers where the last segment ends. */
+  async #replay(
+    segments: readonly number[],
+    found: ReadonlyMap<number, Found>,
+    snapshot: number | undefined,
+  ): Promise<number> {
+    const first = snapshot ?? 0
+    let end = 0
+    if (snapshot === undefined) this.#startFrom(found.get(segments[0] ?? -1)?.header)
+    for (const [index, segment] of segments.entries()) {
+      const here = found.get(segment)
+      if (here === undefined) continue
+      const next = found.get(segments[index + 1] ?? -1)?.header
+      const certainEnd = next?.previous === segment ? next.previousEnd : undefined
+      this.#nextNumber = Math.max(this.#nextNumber, here.header.nextNumber)
+      end = segment >= first ? await this.#replaySegment(here.header, certainEnd) : (certainEnd ?? here.bytes)
+    }
+    return end
+  }
+
+  /** Without a snapshot the totals count on from the oldest segment's own. */
+  #startFrom(header: SegmentHeader | undefined): void {
+    if (header !== undefined) Object.assign(this.#live.totals, header.totals)
+  }
+
+  async #replaySegment(header: SegmentHeader, certainEnd: number | undefined): Promise<number> {
+    const { segment } = header
+    const bytes = await this.#world.disk.readFile(this.#path(segmentName(segment)))
+    const now = this.#world.clock.now()
+    const damaged: { offset: number; bytes: number; why: string; id: string }[] = []
+    const end = scanSegment(
+      { bytes, segment, salt: header.salt, certainEnd },
+      {
+        record: (record, location) => this.#apply(record, location, now),
+        damagedBody: (record, location, offset) => {
+          const message = this.#apply(record, location, now)
+          if (message !== undefined) message.held = 'its body is damaged on disk'
+          const id = message?.id ?? ''
+          const length = location.offset + location.bytes - offset
+          damaged.push({ offset, bytes: length, why: 'a body does not match its checksum', id })
+        },
+        damaged: (offset, length, why) => damaged.push({ offset, bytes: length, why, id: '' }),
+        torn: (offset) => {
+          this.#tornBytes += tornLength(bytes, offset)
+        },
+      },
+    )
+    for (const one of damaged) await this.#quarantine(segment, bytes, one)
+    return end
+  }
+
+  #apply(record: JournalRecord, location: Location, now: number): ReturnType<LiveMessages['apply']> {
+    this.#records++
+    this.#nextNumber = Math.max(this.#nextNumber, record.number + 1)
+    if (record.type === 'message')
+      this.#ids.add(idKey(record.id, record.sender, record.recipients), Math.min(now, record.birthAt))
+    return this.#live.apply(record, location)
+  }
+
+  async #quarantine(
+    segment: number,
+    bytes: Buffer,
+    one: { readonly offset: number; readonly bytes: number; readonly why: string; readonly id: string },
+  ): Promise<void> {
+    let kept = ''
+    if (this.#mode === 'repair') {
+      kept = `${quarantineOf(this.#directory)}/${segmentName(segment)}-${one.offset}.record`
+      try {
+        await writeFileDurably(this.#world.disk, kept, [bytes.subarray(one.offset, one.offset + one.bytes)])
+      } catch (error) {
+        this.#world.log.error('cannot keep a damaged record', { file: kept, error: errorText(error) })
+      }
+    }
+    this.#damage.push({ segment, ...one, kept })
+    this.#world.log.error('journal record is damaged', {
+      file: this.#path(segmentName(segment)),
+      offset: one.offset,
+      bytes: one.bytes,
+      why: one.why,
+      message: one.id,
+      kept,
+    })
+  }
+
+  async #makeDurable(segments: readonly number[]): Promise<void> {
+    const last = segments.at(-1)
+    if (last !== undefined) {
+      const file = await this.#world.disk.open(this.#path(segmentName(last)), 'write')
+      try {
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+    }
+    await this.#world.disk.syncDirectory(this.#directory)
+  }
+}
+
+/** Bytes after the end that are not the zeros of a file never written there; an old life's bytes count too. */
+function tornLength(bytes: Buffer, offset: number): number {
+  let end = bytes.length
+  while (end > offset && bytes[end - 1] === 0) end--
+  return end - offset
+}

@@ -1,0 +1,219 @@
+/**
+ * QMTP on a socket: pumps packages into the intake and answers back out, in order.
+ *
+ * Answers of one batch leave with one write per connection. A client may send any number of packages ahead; past
+ * `outstandingBytesMax` it is not read from until answers have gone out. A half package that stands still is dropped.
+ * Only peers in the layout's list are served: QMTP has no authentication of its own.
+ */
+
+import type { ByteString } from '../protocol/byte-string.ts'
+import { type QmtpServerLimits, QmtpServerReader } from '../protocol/qmtp.ts'
+import { AddressList } from '../runtime/address-list.ts'
+import type { Connection, ConnectionHandler, Listener, Timer, World } from '../runtime/world.ts'
+import type { Intake } from './intake.ts'
+
+export interface QmtpListenLimits {
+  readonly reader: QmtpServerLimits
+  readonly connectionsMax: number
+  /** Body bytes of unanswered packages of one connection. */
+  readonly outstandingBytesMax: number
+  /** A package begun must go on at least this often. */
+  readonly packageTimeoutMs: number
+}
+
+export class QmtpServer {
+  readonly #world: World
+  readonly #intake: Intake
+  readonly #limits: QmtpListenLimits
+  readonly #sessions = new Set<QmtpSession>()
+  #allowed: AddressList
+  #listener: Listener | undefined
+  #sweep: Timer | undefined
+
+  constructor(world: World, intake: Intake, limits: QmtpListenLimits, acceptFrom: readonly string[]) {
+    this.#world = world
+    this.#intake = intake
+    this.#limits = limits
+    this.#allowed = new AddressList(acceptFrom)
+  }
+
+  /** Rejects where the port cannot be had. */
+  async listen(host: string, port: number): Promise<void> {
+    this.#listener = await this.#world.network.listen({ host, port }, (connection) => this.#accept(connection))
+    this.#scheduleSweep()
+  }
+
+  get address(): { readonly host: string; readonly port: number } | undefined {
+    return this.#listener?.address
+  }
+
+  allow(acceptFrom: readonly string[]): void {
+    this.#allowed = new AddressList(acceptFrom)
+  }
+
+  /** Takes no more connections and no more packages; answers under way still leave. */
+  async close(): Promise<void> {
+    this.#sweep?.cancel()
+    await this.#listener?.close()
+    for (const session of this.#sessions) session.finish()
+  }
+
+  /** Drops what is still open. */
+  destroy(): void {
+    for (const session of this.#sessions) session.connection.destroy()
+  }
+
+  #accept(connection: Connection): ConnectionHandler {
+    const peer = connection.remote.host
+    const session = new QmtpSession(connection, peer, this.#intake, this.#limits, this.#world, () =>
+      this.#sessions.delete(session),
+    )
+    if (!this.#allowed.has(peer) || this.#sessions.size >= this.#limits.connectionsMax) {
+      this.#world.log.warn('QMTP client refused', {
+        peer,
+        why: this.#allowed.has(peer) ? 'too many connections' : 'not in the layout',
+      })
+      connection.destroy()
+      return session
+    }
+    this.#sessions.add(session)
+    return session
+  }
+
+  #scheduleSweep(): void {
+    this.#sweep = this.#world.clock.after(this.#limits.packageTimeoutMs / 4, () => {
+      const now = this.#world.clock.monotonic()
+      for (const session of this.#sessions) session.dropIfStalled(now - this.#limits.packageTimeoutMs)
+      this.#scheduleSweep()
+    })
+  }
+}
+
+interface Slot {
+  replies: ByteString | undefined
+  readonly bytes: number
+}
+
+class QmtpSession implements ConnectionHandler {
+  readonly connection: Connection
+  readonly #peer: string
+  readonly #intake: Intake
+  readonly #limits: QmtpListenLimits
+  readonly #world: World
+  readonly #onClosed: () => void
+  readonly #reader: QmtpServerReader
+  #slots: Slot[] = []
+  #outstandingBytes = 0
+  #flushing = false
+  #paused = false
+  #ending = false
+  #closed = false
+  #lastData: number
+
+  constructor(
+    connection: Connection,
+    peer: string,
+    intake: Intake,
+    limits: QmtpListenLimits,
+    world: World,
+    onClosed: () => void,
+  ) {
+    this.connection = connection
+    this.#peer = peer
+    this.#intake = intake
+    this.#limits = limits
+    this.#world = world
+    this.#onClosed = onClosed
+    this.#reader = new QmtpServerReader(limits.reader)
+    this.#lastData = world.clock.monotonic()
+  }
+
+  onOpen(): void {}
+
+  onSecure(): void {}
+
+  onData(chunk: Buffer): void {
+    if (this.#ending) return
+    this.#lastData = this.#world.clock.monotonic()
+    this.#reader.receive(chunk)
+    this.#read()
+  }
+
+  onDrain(): void {}
+
+  onEnd(): void {
+    this.finish()
+  }
+
+  onClose(): void {
+    this.#closed = true
+    this.#onClosed()
+  }
+
+  /** Reads no more; closes when every package read has been answered. */
+  finish(): void {
+    this.#ending = true
+    this.#flush()
+  }
+
+  dropIfStalled(before: number): void {
+    if (this.#lastData >= before || this.#reader.atBoundary || this.#paused) return
+    this.#world.log.warn('QMTP client dropped: its package stands still', { peer: this.#peer })
+    this.connection.destroy()
+  }
+
+  #read(): void {
+    while (!this.#paused && !this.#ending) {
+      const event = this.#reader.next()
+      if (event.kind === 'need-data') return
+      if (event.kind === 'malformed') {
+        this.#world.log.warn('QMTP client dropped', { peer: this.#peer, why: event.why })
+        return this.finish()
+      }
+      const slot: Slot = { replies: undefined, bytes: event.package.bodyBytes }
+      this.#slots.push(slot)
+      this.#outstandingBytes += slot.bytes
+      this.#pauseIfFull()
+      this.#intake.accept(event.package, this.#peer, (replies) => {
+        slot.replies = replies
+        this.#flushSoon()
+      })
+    }
+  }
+
+  #pauseIfFull(): void {
+    if (this.#outstandingBytes < this.#limits.outstandingBytesMax) return
+    this.#paused = true
+    this.connection.pause()
+  }
+
+  /** After the batch that is being answered now, so that its answers share one write. */
+  #flushSoon(): void {
+    if (this.#flushing) return
+    this.#flushing = true
+    queueMicrotask(() => {
+      this.#flushing = false
+      this.#flush()
+    })
+  }
+
+  #flush(): void {
+    if (this.#closed) return
+    let output = ''
+    let count = 0
+    for (const slot of this.#slots) {
+      if (slot.replies === undefined) break
+      output += slot.replies
+      this.#outstandingBytes -= slot.bytes
+      count++
+    }
+    if (count > 0) this.#slots.splice(0, count)
+    if (output !== '') this.connection.write(output)
+    if (this.#ending && this.#slots.length === 0) return this.connection.end()
+    if (this.#paused && this.#outstandingBytes < this.#limits.outstandingBytesMax / 2) {
+      this.#paused = false
+      this.connection.resume()
+      this.#read()
+    }
+  }
+}

@@ -1,0 +1,18 @@
+/** The door to hashing: SHA-256 for identities, CRC-32 for damage. */
+
+import { createHash } from 'node:crypto'
+import { crc32 as zlibCrc32 } from 'node:zlib'
+
+/** Lower-case hexadecimal. */
+export function sha256(parts: readonly (Buffer | string)[]): string {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest('hex')
+}
+
+/** CRC-32 of the parts in order (ISO 3309), starting from `seed`. */
+export function crc32(parts: readonly Buffer[], seed = 0): number {
+  let sum = seed
+  for (const part of parts) sum = zlibCrc32(part, sum)
+  return sum
+}

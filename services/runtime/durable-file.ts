@@ -1,0 +1,39 @@
+/**
+ * Replacing a small file so that a crash leaves the old one or the new one, whole: write beside it, datasync, rename, sync
+ * the directory. In that order; each step is one a power cut at the wrong moment would otherwise undo.
+ */
+
+import { errorCode } from '../protocol/failure.ts'
+import type { Disk } from './world.ts'
+
+export async function writeFileDurably(disk: Disk, path: string, chunks: readonly Buffer[]): Promise<void> {
+  const temporary = `${path}.new`
+  await removeIfThere(disk, temporary)
+  const file = await disk.open(temporary, 'create')
+  try {
+    await file.write(chunks, 0)
+    await file.datasync()
+  } finally {
+    await file.close()
+  }
+  await disk.rename(temporary, path)
+  await disk.syncDirectory(path.slice(0, path.lastIndexOf('/')))
+}
+
+export async function removeIfThere(disk: Disk, path: string): Promise<void> {
+  try {
+    await disk.unlink(path)
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error
+  }
+}
+
+/** Undefined where there is no such file; any other trouble rejects. */
+export async function readFileIfThere(disk: Disk, path: string): Promise<Buffer | undefined> {
+  try {
+    return await disk.readFile(path)
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+}

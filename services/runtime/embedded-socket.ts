@@ -1,0 +1,121 @@
+/**
+ * The channel between `qmq` commands and a running cluster: a Unix socket, one JSON text per line (JSON never contains a bare
+ * line feed), readable by the cluster's own user alone.
+ *
+ * A line past `messageBytesMax` or one that is not a JSON object closes the connection. A socket file nobody listens on, left
+ * by a kill, is removed by the next hub; the caller holds the state's lock, so nobody else can be listening.
+ */
+
+import fs from 'node:fs'
+import net from 'node:net'
+import path from 'node:path'
+import process from 'node:process'
+import { errorText } from '../protocol/failure.ts'
+import type { ClientChannel, HubChannel, MessageChannel } from './embedded-message.ts'
+
+const messageBytesMax = 16 * 1024 * 1024
+/** Bytes waiting for one slow reader before it is cut off. */
+const backlogBytesMax = 64 * 1024 * 1024
+/** The shortest sun_path among the systems we run on is 104 bytes with its NUL (FreeBSD). */
+const socketPathBytesMax = 103
+
+export interface HubListener {
+  close(): Promise<void>
+}
+
+/** Rejects with the system's error, or with ENAMETOOLONG. */
+export function listenForClients(file: string, attach: (channel: HubChannel) => void): Promise<HubListener> {
+  const short = socketPath(file)
+  fs.rmSync(file, { force: true })
+  const server = net.createServer((socket) => attach(new LineChannel(socket) as HubChannel))
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    // The file is made inside `listen`; its mode comes from the mask alone.
+    const mask = process.umask(0o177)
+    try {
+      server.listen(short, () => {
+        server.off('error', reject)
+        server.on('error', () => {})
+        resolve({ close: () => closeServer(server) })
+      })
+    } finally {
+      process.umask(mask)
+    }
+  })
+}
+
+/** A hub that is not there closes the channel at once. Throws where the path can never be a socket's. */
+export function dialHub(file: string): ClientChannel {
+  return new LineChannel(net.connect({ path: socketPath(file) })) as ClientChannel
+}
+
+function closeServer(server: net.Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve())
+  })
+}
+
+/** The shorter of the absolute path and the one relative to the current directory. */
+function socketPath(file: string): string {
+  const relative = path.relative(process.cwd(), file)
+  const short = relative.length < file.length ? relative : file
+  const bytes = Buffer.byteLength(short)
+  if (bytes <= socketPathBytesMax) return short
+  const text = `${file} is too long for a socket: ${bytes} bytes, at most ${socketPathBytesMax}; choose a shorter --state`
+  throw Object.assign(new Error(text), { code: 'ENAMETOOLONG' })
+}
+
+class LineChannel implements MessageChannel<unknown, never> {
+  readonly #socket: net.Socket
+  /** Parts of a line whose end has not arrived. */
+  #parts: Buffer[] = []
+  #partBytes = 0
+
+  constructor(socket: net.Socket) {
+    this.#socket = socket
+    socket.on('error', () => {})
+  }
+
+  open(heard: (message: never) => void, closed: () => void): void {
+    this.#socket.on('data', (chunk) => this.#receive(chunk, heard))
+    this.#socket.on('close', () => closed())
+  }
+
+  send(message: unknown): void {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return
+    this.#socket.write(`${JSON.stringify(message)}\n`)
+    if (this.#socket.writableLength > backlogBytesMax) this.#socket.destroy()
+  }
+
+  close(): void {
+    this.#socket.destroySoon()
+  }
+
+  #receive(chunk: Buffer, heard: (message: never) => void): void {
+    let start = 0
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      this.#parts.push(chunk.subarray(start, end))
+      const line = Buffer.concat(this.#parts).toString('utf8')
+      this.#parts = []
+      this.#partBytes = 0
+      start = end + 1
+      const message = parseMessage(line)
+      if (message instanceof Error) this.#socket.destroy(message)
+      else heard(message as never)
+    }
+    if (start === chunk.length) return
+    this.#parts.push(chunk.subarray(start))
+    this.#partBytes += chunk.length - start
+    if (this.#partBytes > messageBytesMax) this.#socket.destroy(new Error('a message is too long'))
+  }
+}
+
+function parseMessage(line: string): object | Error {
+  try {
+    const message: unknown = JSON.parse(line)
+    if (typeof message === 'object' && message !== null) return message
+    return new Error('a message is not an object')
+  } catch (error) {
+    return new Error(errorText(error))
+  }
+}

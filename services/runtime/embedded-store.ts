@@ -1,0 +1,67 @@
+/**
+ * The records of embedded coordination: keys, JSON values, revisions and watchers, in memory.
+ *
+ * Revisions rise by every change of the whole store. Nothing is kept over a restart: layouts live on disk, heartbeats and
+ * services come back with the clients. Values are frozen by convention: nobody changes what was handed over.
+ */
+
+import type { Change, Entry, Json, WriteResult } from '../contract/coordination.ts'
+
+export class EmbeddedStore {
+  readonly #entries = new Map<string, Entry>()
+  readonly #watchers = new Set<{ readonly prefix: string; readonly changed: (change: Change) => void }>()
+  readonly #entriesMax: number
+  #revision = 0
+
+  constructor(limits: { readonly entriesMax: number }) {
+    this.#entriesMax = limits.entriesMax
+  }
+
+  get(key: string): Entry | undefined {
+    return this.#entries.get(key)
+  }
+
+  /** By key. */
+  list(prefix: string): readonly Entry[] {
+    const found = [...this.#entries.values()].filter((entry) => entry.key.startsWith(prefix))
+    return found.sort((one, other) => (one.key < other.key ? -1 : 1))
+  }
+
+  create(key: string, value: Json): WriteResult {
+    return this.#entries.has(key) ? { kind: 'conflict' } : this.put(key, value)
+  }
+
+  update(key: string, value: Json, revision: number): WriteResult {
+    return this.#entries.get(key)?.revision === revision ? this.put(key, value) : { kind: 'conflict' }
+  }
+
+  /** A store that is full refuses new keys as a conflict; its owners are few and known. */
+  put(key: string, value: Json): WriteResult {
+    if (!this.#entries.has(key) && this.#entries.size >= this.#entriesMax) return { kind: 'conflict' }
+    const entry: Entry = { key, value, revision: ++this.#revision }
+    this.#entries.set(key, entry)
+    this.#tell({ key, entry })
+    return { kind: 'written', revision: entry.revision }
+  }
+
+  delete(key: string): WriteResult {
+    if (this.#entries.delete(key)) {
+      this.#revision++
+      this.#tell({ key, entry: undefined })
+    }
+    return { kind: 'written', revision: this.#revision }
+  }
+
+  /** Changes from now on. Answers how to stop. */
+  watch(prefix: string, changed: (change: Change) => void): () => void {
+    const watcher = { prefix, changed }
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
+  }
+
+  #tell(change: Change): void {
+    for (const watcher of [...this.#watchers]) {
+      if (change.key.startsWith(watcher.prefix)) watcher.changed(change)
+    }
+  }
+}

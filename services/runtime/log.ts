@@ -1,0 +1,46 @@
+/**
+ * The door to pino: JSON lines on one file descriptor, written behind the caller.
+ *
+ * A reader that is slow or gone never stops a tier: past `backlogBytesMax` lines are dropped, and a broken pipe is ignored.
+ * Never write message content here; ids, addresses and reasons only.
+ */
+
+import { destination, pino } from 'pino'
+import type { Log, LogFields } from './world.ts'
+
+const backlogBytesMax = 1024 * 1024
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+
+export interface ProcessLog extends Log {
+  /** Writes what is waiting, at once: for the last line before an exit. */
+  flush(): void
+}
+
+/** `base` is in every line: tier, instance. */
+export function openLog(options: {
+  readonly descriptor: number
+  readonly level: LogLevel
+  readonly base: LogFields
+}): ProcessLog {
+  const stream = destination({ dest: options.descriptor, sync: false, minLength: 0, maxLength: backlogBytesMax })
+  stream.on('error', () => {})
+  const formatters = { level: (label: string) => ({ level: label }) }
+  const logger = pino({ level: options.level, base: { ...options.base }, formatters }, stream)
+  return {
+    debug: (event, fields) => logger.debug(fields ?? {}, event),
+    info: (event, fields) => logger.info(fields ?? {}, event),
+    warn: (event, fields) => logger.warn(fields ?? {}, event),
+    error: (event, fields) => logger.error(fields ?? {}, event),
+    flush: () => {
+      try {
+        stream.flushSync()
+      } catch {
+        // The reader is gone or too slow: nothing is left to tell it.
+      }
+    },
+  }
+}
+
+/** A log for commands that speak to a person themselves. */
+export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} }

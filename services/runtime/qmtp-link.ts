@@ -1,0 +1,275 @@
+/**
+ * One persistent, pipelined QMTP connection to one server, for any tier that hands packages over.
+ *
+ * What the link promises about a package, and all its owner may build on:
+ *   `answered`: one reply per recipient was read.
+ *   `not-sent`: no byte of it was given to an open connection; another server may have it.
+ *   `unclear`: bytes were given to an open connection, which was lost or fell silent before the last reply. The
+ *     server may have committed it; only the same server may be asked again.
+ * Each package taken by `offer` gets exactly one of these, never from inside `offer`.
+ *
+ * The link connects by itself, and again after a loss with growing, jittered pauses. Timeouts are noticed by `check`, which the
+ * owner calls about once a second; no timer runs per package. A session grows no older than QMTP section 5 allows.
+ */
+
+import type { ByteString } from '../protocol/byte-string.ts'
+import { defaultQmtpReplyLimits, type QmtpLetter, QmtpReplyReader } from '../protocol/qmtp.ts'
+import type { Address, Connection, ConnectionHandler, Timer, World } from './world.ts'
+
+export interface QmtpLinkLimits {
+  readonly connectTimeoutMs: number
+  readonly replyTimeoutMs: number
+  readonly reconnectMinMs: number
+  readonly reconnectMaxMs: number
+  readonly windowPackages: number
+  readonly windowBytes: number
+}
+
+export interface QmtpAnswer {
+  readonly letter: QmtpLetter
+  readonly text: ByteString
+}
+
+export type QmtpLinkOutcome =
+  | { readonly kind: 'answered'; readonly answers: readonly QmtpAnswer[] }
+  | { readonly kind: 'not-sent'; readonly why: string }
+  | { readonly kind: 'unclear'; readonly why: string }
+
+export interface QmtpLinkPackage {
+  /** Its size on the wire, about. */
+  readonly bytes: number
+  readonly recipientCount: number
+  /** Writes all of it; the answer is that of the last write. */
+  writeTo(connection: Connection): boolean
+  settled(outcome: QmtpLinkOutcome): void
+}
+
+/** `paused`: the last connection failed and the next attempt waits. `closed`: for good. */
+type LinkState = 'new' | 'connecting' | 'open' | 'paused' | 'closed'
+
+interface InFlight {
+  readonly package: QmtpLinkPackage
+  readonly answers: QmtpAnswer[]
+}
+
+/** QMTP section 5: a session lasts an hour at most, on either side. */
+const sessionMaxMs = 50 * 60 * 1000
+
+export class QmtpLink implements ConnectionHandler {
+  readonly address: Address
+  readonly #world: World
+  readonly #localAddress: string | undefined
+  #limits: QmtpLinkLimits
+  #state: LinkState = 'new'
+  #connection: Connection | undefined
+  #reader = new QmtpReplyReader(defaultQmtpReplyLimits)
+  #waiting: QmtpLinkPackage[] = []
+  #inFlight: InFlight[] = []
+  #inFlightBytes = 0
+  #blocked = false
+  #retiring = false
+  #openedAt = 0
+  /** When the oldest package in flight was sent or the last reply read, whichever is later. */
+  #progressAt = 0
+  #failures = 0
+  #lastError = ''
+  #timer: Timer | undefined
+
+  constructor(world: World, address: Address, limits: QmtpLinkLimits, localAddress?: string) {
+    this.#world = world
+    this.address = address
+    this.#limits = limits
+    this.#localAddress = localAddress
+  }
+
+  /** True while `offer` takes packages: connected, or about to be. */
+  get accepting(): boolean {
+    return this.#state === 'open' || this.#state === 'connecting'
+  }
+
+  get open(): boolean {
+    return this.#state === 'open'
+  }
+
+  /** Packages in flight and waiting. */
+  get load(): number {
+    return this.#inFlight.length + this.#waiting.length
+  }
+
+  /** Why the last connection was lost, '' while all is well. */
+  get lastError(): string {
+    return this.#lastError
+  }
+
+  set limits(limits: QmtpLinkLimits) {
+    this.#limits = limits
+  }
+
+  /** Connects now and keeps connecting. */
+  start(): void {
+    if (this.#state === 'new') this.#connect()
+  }
+
+  /** False: not now; nothing will be settled. */
+  offer(offered: QmtpLinkPackage): boolean {
+    if (this.#state === 'new') this.#connect()
+    if (!this.accepting) return false
+    if (this.#waiting.length > 0 || !this.#mayWrite(offered)) {
+      this.#waiting.push(offered)
+      return true
+    }
+    const connection = this.#connection as Connection
+    connection.cork()
+    this.#write(connection, offered)
+    connection.uncork()
+    return true
+  }
+
+  /** Ends a connection that has fallen silent or grown old. */
+  check(): void {
+    const now = this.#world.clock.monotonic()
+    if (this.#inFlight.length > 0 && now - this.#progressAt > this.#limits.replyTimeoutMs)
+      this.#drop('no reply in time')
+    else if (this.#state === 'open' && now - this.#openedAt > sessionMaxMs) {
+      this.#retiring = true
+      if (this.#inFlight.length === 0) this.#drop('session grew old')
+    }
+  }
+
+  /** Takes no more, lets what is in flight be answered, and ends. */
+  close(): void {
+    if (this.#state === 'closed') return
+    const wasOpen = this.#state === 'open'
+    this.#state = 'closed'
+    this.#timer?.cancel()
+    const waiting = this.#waiting
+    this.#waiting = []
+    if (!wasOpen) this.#connection?.destroy()
+    else if (this.#inFlight.length === 0) this.#connection?.end()
+    for (const one of waiting) one.settled({ kind: 'not-sent', why: 'link closed' })
+  }
+
+  /** Drops the connection at once; what is in flight becomes unclear. */
+  destroy(): void {
+    this.close()
+    this.#connection?.destroy()
+  }
+
+  #connect(): void {
+    this.#state = 'connecting'
+    this.#timer = undefined
+    const local = this.#localAddress === undefined ? {} : { localAddress: this.#localAddress }
+    const { host, port } = this.address
+    const timeoutMs = this.#limits.connectTimeoutMs
+    this.#connection = this.#world.network.connect({ host, port, timeoutMs, ...local }, this)
+  }
+
+  onOpen(): void {
+    if (this.#state !== 'connecting') return
+    this.#state = 'open'
+    this.#reader = new QmtpReplyReader(defaultQmtpReplyLimits)
+    this.#blocked = false
+    this.#retiring = false
+    this.#openedAt = this.#world.clock.monotonic()
+    this.#pump()
+  }
+
+  onSecure(): void {}
+
+  onData(chunk: Buffer): void {
+    this.#reader.receive(chunk)
+    for (;;) {
+      const event = this.#reader.next()
+      if (event.kind === 'need-data') break
+      if (event.kind === 'malformed') return this.#drop(`malformed reply: ${event.why}`)
+      const oldest = this.#inFlight[0]
+      if (oldest === undefined) return this.#drop('a reply to nothing')
+      this.#answer(oldest, event)
+    }
+    this.#pump()
+  }
+
+  #answer(oldest: InFlight, answer: QmtpAnswer): void {
+    this.#progressAt = this.#world.clock.monotonic()
+    this.#failures = 0
+    this.#lastError = ''
+    oldest.answers.push({ letter: answer.letter, text: answer.text })
+    if (oldest.answers.length < oldest.package.recipientCount) return
+    this.#inFlight.shift()
+    this.#inFlightBytes -= oldest.package.bytes
+    oldest.package.settled({ kind: 'answered', answers: oldest.answers })
+    if (this.#inFlight.length > 0) return
+    if (this.#state === 'closed') this.#connection?.end()
+    else if (this.#retiring) this.#drop('session grew old')
+  }
+
+  onDrain(): void {
+    this.#blocked = false
+    this.#pump()
+  }
+
+  onEnd(): void {
+    this.#drop('the server ended the session')
+  }
+
+  onClose(error: Error | undefined): void {
+    const { opened, why } = this.#lost(error)
+    const waiting = this.#waiting
+    const inFlight = this.#inFlight
+    this.#waiting = []
+    this.#inFlight = []
+    this.#inFlightBytes = 0
+    for (const one of inFlight) one.package.settled({ kind: 'unclear', why })
+    for (const one of waiting) one.settled({ kind: 'not-sent', why })
+    if (opened && this.#lastError !== 'session grew old') this.#world.log.info('link lost', { ...this.address, why })
+  }
+
+  #lost(error: Error | undefined): { opened: boolean; why: string } {
+    const opened = this.#state === 'open'
+    this.#connection = undefined
+    const why = this.#lastError || (error?.message ?? 'connection closed')
+    if (this.#state === 'closed') return { opened, why }
+    this.#lastError = why
+    this.#state = 'paused'
+    const ceiling = Math.min(
+      this.#limits.reconnectMaxMs,
+      this.#limits.reconnectMinMs * 2 ** Math.min(this.#failures, 30),
+    )
+    this.#failures++
+    const delay = ceiling / 2 + this.#world.random.below(Math.max(1, Math.floor(ceiling / 2)))
+    this.#timer = this.#world.clock.after(delay, () => this.#connect())
+    return { opened, why }
+  }
+
+  /** The connection is of no more use; `onClose` settles what it carried. */
+  #drop(why: string): void {
+    if (this.#state === 'open') this.#lastError = why
+    this.#connection?.destroy()
+  }
+
+  #mayWrite(next: QmtpLinkPackage): boolean {
+    if (this.#state !== 'open' || this.#blocked || this.#retiring) return false
+    if (this.#inFlight.length === 0) return true
+    const limits = this.#limits
+    return this.#inFlight.length < limits.windowPackages && this.#inFlightBytes + next.bytes <= limits.windowBytes
+  }
+
+  /** Writes what the window allows, in one system call. */
+  #pump(): void {
+    const connection = this.#connection
+    if (connection === undefined || this.#waiting.length === 0) return
+    connection.cork()
+    for (let next = this.#waiting[0]; next !== undefined && this.#mayWrite(next); next = this.#waiting[0]) {
+      this.#waiting.shift()
+      this.#write(connection, next)
+    }
+    connection.uncork()
+  }
+
+  #write(connection: Connection, next: QmtpLinkPackage): void {
+    if (this.#inFlight.length === 0) this.#progressAt = this.#world.clock.monotonic()
+    this.#inFlight.push({ package: next, answers: [] })
+    this.#inFlightBytes += next.bytes
+    if (!next.writeTo(connection)) this.#blocked = true
+  }
+}

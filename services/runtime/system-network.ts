@@ -1,0 +1,246 @@
+/**
+ * TCP and TLS by node:net and node:tls. Lean per connection: listeners are shared functions that find their owner on the
+ * socket, because five thousand idle clients pay for every closure. Half-open is kept: a peer that has finished
+ * sending still gets its reply.
+ */
+
+import net from 'node:net'
+import tls from 'node:tls'
+import type {
+  Address,
+  Connection,
+  ConnectionHandler,
+  ConnectOptions,
+  Listener,
+  ListenOptions,
+  Network,
+  TlsClientOptions,
+  TlsServerOptions,
+} from './world.ts'
+
+export class SystemNetwork implements Network {
+  listen(options: ListenOptions, accept: (connection: Connection) => ConnectionHandler): Promise<Listener> {
+    const listener = new SystemListener(options, accept)
+    return listener.open(options)
+  }
+
+  connect(options: ConnectOptions, handler: ConnectionHandler): Connection {
+    const socket = net.connect({
+      host: options.host,
+      port: options.port,
+      noDelay: true,
+      allowHalfOpen: true,
+      ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
+    })
+    const connection = new SystemConnection(socket, undefined, handler)
+    const timeout = setTimeout(() => {
+      socket.destroy(Object.assign(new Error('connection timed out'), { code: 'ETIMEDOUT' }))
+    }, options.timeoutMs)
+    socket.once('connect', () => {
+      clearTimeout(timeout)
+      connection.opened()
+    })
+    socket.once('close', () => clearTimeout(timeout))
+    return connection
+  }
+}
+
+class SystemListener implements Listener {
+  readonly #server: net.Server
+  #context: tls.SecureContext | undefined
+
+  constructor(options: ListenOptions, accept: (connection: Connection) => ConnectionHandler) {
+    if (options.tls !== undefined) this.setTls(options.tls.options)
+    const implicit = options.tls?.mode === 'implicit'
+    this.#server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      const connection = new SystemConnection(socket, () => this.#context, undefined)
+      connection.handler = accept(connection)
+      connection.opened()
+      if (implicit) connection.startTls('server')
+    })
+  }
+
+  open(options: ListenOptions): Promise<Listener> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen(
+        {
+          host: options.host,
+          port: options.port,
+          backlog: options.backlog ?? 1024,
+          reusePort: options.reusePort ?? false,
+        },
+        () => {
+          this.#server.off('error', reject)
+          // An accept that fails (EMFILE) is retried by the loop; the error must not end the process.
+          this.#server.on('error', () => {})
+          resolve(this)
+        },
+      )
+    })
+  }
+
+  get address(): Address {
+    const bound = this.#server.address()
+    if (bound === null || typeof bound === 'string') return { host: '', port: 0 }
+    return { host: bound.address, port: bound.port }
+  }
+
+  setTls(options: TlsServerOptions): void {
+    this.#context = tls.createSecureContext({ cert: options.certificate, key: options.key, minVersion: 'TLSv1.2' })
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      resolve()
+      this.#server.close()
+    })
+  }
+}
+
+interface OwnedSocket extends net.Socket {
+  owner: SystemConnection
+}
+
+class SystemConnection implements Connection {
+  handler: ConnectionHandler | undefined
+  #socket: OwnedSocket
+  readonly #context: (() => tls.SecureContext | undefined) | undefined
+  #error: Error | undefined
+  #remote: Address | undefined
+  #local: Address | undefined
+  #secure: { readonly protocol: string; readonly cipher: string } | undefined
+
+  constructor(
+    socket: net.Socket,
+    context: (() => tls.SecureContext | undefined) | undefined,
+    handler: ConnectionHandler | undefined,
+  ) {
+    this.#context = context
+    this.handler = handler
+    this.#socket = this.#own(socket)
+  }
+
+  get remote(): Address {
+    this.#remote ??= { host: plainAddress(this.#socket.remoteAddress ?? ''), port: this.#socket.remotePort ?? 0 }
+    return this.#remote
+  }
+
+  get local(): Address {
+    this.#local ??= { host: plainAddress(this.#socket.localAddress ?? ''), port: this.#socket.localPort ?? 0 }
+    return this.#local
+  }
+
+  get secure(): { readonly protocol: string; readonly cipher: string } | undefined {
+    return this.#secure
+  }
+
+  write(data: Buffer | string): boolean {
+    return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data)
+  }
+
+  cork(): void {
+    this.#socket.cork()
+  }
+
+  uncork(): void {
+    this.#socket.uncork()
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  startTls(options: TlsClientOptions | 'server'): void {
+    const plain = this.#socket
+    disown(plain)
+    const upgraded = options === 'server' ? this.#serverTls(plain) : clientTls(plain, options)
+    this.#socket = this.#own(upgraded)
+    upgraded.once(options === 'server' ? 'secure' : 'secureConnect', () => {
+      this.#secure = { protocol: upgraded.getProtocol() ?? '', cipher: upgraded.getCipher().name }
+      this.handler?.onSecure()
+    })
+    upgraded.resume()
+  }
+
+  end(): void {
+    this.#socket.end()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  opened(): void {
+    this.handler?.onOpen()
+  }
+
+  failed(error: Error): void {
+    this.#error = error
+  }
+
+  closed(): void {
+    this.handler?.onClose(this.#error)
+  }
+
+  #serverTls(plain: net.Socket): tls.TLSSocket {
+    const secureContext = this.#context?.()
+    if (secureContext === undefined) throw new Error('this listener has no certificate')
+    return new tls.TLSSocket(plain, { isServer: true, secureContext, allowHalfOpen: true } as tls.TLSSocketOptions)
+  }
+
+  #own(socket: net.Socket): OwnedSocket {
+    const owned = socket as OwnedSocket
+    owned.owner = this
+    owned.on('data', onData)
+    owned.on('drain', onDrain)
+    owned.on('end', onEnd)
+    owned.on('error', onError)
+    owned.on('close', onClose)
+    return owned
+  }
+}
+
+function clientTls(plain: net.Socket, options: TlsClientOptions): tls.TLSSocket {
+  const named = net.isIP(options.serverName) === 0 ? { servername: options.serverName } : {}
+  return tls.connect({ socket: plain, rejectUnauthorized: options.verify, minVersion: 'TLSv1.2', ...named })
+}
+
+/** Under TLS the plain socket's events belong to node:tls; its errors reach us through the TLS socket. */
+function disown(socket: OwnedSocket): void {
+  socket.off('data', onData)
+  socket.off('drain', onDrain)
+  socket.off('end', onEnd)
+  socket.off('close', onClose)
+  socket.off('error', onError)
+  socket.on('error', () => {})
+}
+
+function onData(this: net.Socket, chunk: Buffer): void {
+  ;(this as OwnedSocket).owner.handler?.onData(chunk)
+}
+
+function onDrain(this: net.Socket): void {
+  ;(this as OwnedSocket).owner.handler?.onDrain()
+}
+
+function onEnd(this: net.Socket): void {
+  ;(this as OwnedSocket).owner.handler?.onEnd()
+}
+
+function onError(this: net.Socket, error: Error): void {
+  ;(this as OwnedSocket).owner.failed(error)
+}
+
+function onClose(this: net.Socket): void {
+  ;(this as OwnedSocket).owner.closed()
+}
+
+/** IPv4 clients of a dual-stack listener come as `::ffff:192.0.2.1`. */
+function plainAddress(host: string): string {
+  return host.startsWith('::ffff:') && host.includes('.') ? host.slice(7) : host
+}

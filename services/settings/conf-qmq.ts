@@ -1,0 +1,180 @@
+/**
+ * The reader of conf-qmq: text in, a frozen and fully checked record out, or every problem at once with its line.
+ *
+ * Pure: the caller reads the file. Nothing is guessed: unknown keys, numbers without unit and contradictions are problems.
+ * `notes` are lawful settings that need something from the machine, such as the right to use ports below 1024.
+ */
+
+import type { DeliverSpec, ListenerKind, Role } from '../contract/layout.ts'
+import type { Conf, EdgeConf, PoolConf } from './conf.ts'
+import { checkConf, type Draft } from './conf-checks.ts'
+import { explainIssue, type Problem, type SchemaIssue } from './conf-problem.ts'
+import { type EdgeInput, edgeSchema, type FrameInput, frameSchema, type PoolInput, poolSchema } from './conf-schema.ts'
+import { deepFreeze } from './deep-freeze.ts'
+import { poolLimitTable } from './limits.ts'
+import { readDomain } from './network.ts'
+import { type KeyPath, readYaml, type YamlDocument } from './yaml-document.ts'
+
+export type ConfReading =
+  | { readonly ok: true; readonly conf: Conf; readonly notes: readonly Problem[] }
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+
+/** `file` is the name to put into problems. */
+export function readConf(text: string, file = 'conf-qmq'): ConfReading {
+  const yaml = readYaml(text)
+  if (!yaml.ok) {
+    const problems = yaml.problems.map((problem) => ({ ...problem, file, path: problem.path.join('.') }))
+    return { ok: false, problems }
+  }
+  const reader = new ConfReader(yaml.document, file)
+  return reader.read()
+}
+
+class ConfReader {
+  readonly #document: YamlDocument
+  readonly #file: string
+  readonly #problems: Problem[] = []
+  readonly #notes: Problem[] = []
+
+  constructor(document: YamlDocument, file: string) {
+    this.#document = document
+    this.#file = file
+  }
+
+  read(): ConfReading {
+    const frame = this.#parse<FrameInput>(frameSchema, this.#document.value ?? Object.create(null), [])
+    const sections: { edge?: unknown; pools?: unknown } = isSection(this.#document.value) ? this.#document.value : {}
+    const edge = this.#edge(sections.edge)
+    const pools = this.#pools(sections.pools)
+    const draft: Draft = { ...frame, edge, ...pools }
+    checkConf(draft, {
+      problem: (path, of, message, remedy) => this.#add(this.#problems, path, of, message, remedy),
+      note: (path, of, message, remedy) => this.#add(this.#notes, path, of, message, remedy),
+    })
+    if (frame === undefined || edge === undefined || this.#problems.length > 0) {
+      return { ok: false, problems: this.#problems.toSorted((a, b) => a.line - b.line || a.column - b.column) }
+    }
+    const { version, cluster, coordination } = frame
+    const words = { version, cluster, coordination, sharedState: frame['shared-state'], basePort: frame['base-port'] }
+    return { ok: true, conf: deepFreeze({ ...words, edge, pools: pools.pools }), notes: this.#notes }
+  }
+
+  #edge(input: unknown): EdgeConf | undefined {
+    if (input === undefined) {
+      this.#add(this.#problems, ['edge'], 'key', 'the edge is missing', 'add edge: with listen: { smtp: 2525 }')
+      return undefined
+    }
+    const edge = this.#parse<EdgeInput>(edgeSchema, input, ['edge'])
+    return edge === undefined ? undefined : edgeConf(edge)
+  }
+
+  #pools(input: unknown): { pools: PoolConf[]; poolsComplete: boolean } {
+    if (!isSection(input) || Object.keys(input).length === 0) {
+      this.#add(
+        this.#problems,
+        ['pools'],
+        'key',
+        'there are no pools',
+        'add at least a pool of role bounce below pools:',
+      )
+      return { pools: [], poolsComplete: false }
+    }
+    const pools: PoolConf[] = []
+    for (const [name, section] of Object.entries(input)) {
+      const path = ['pools', name]
+      if (!/^[A-Za-z][A-Za-z0-9_-]{0,31}$/.test(name)) {
+        this.#add(
+          this.#problems,
+          path,
+          'key',
+          'this is not a name for a pool',
+          'write letters, digits, _ and -, at most 32',
+        )
+        continue
+      }
+      const pool = this.#parse<PoolInput>(poolSchema, section ?? {}, path)
+      const conf = pool === undefined ? undefined : this.#pool(name, pool)
+      if (conf !== undefined) pools.push(conf)
+    }
+    return { pools, poolsComplete: pools.length === Object.keys(input).length }
+  }
+
+  #pool(name: string, pool: PoolInput): PoolConf | undefined {
+    const deliver = pool.deliver ?? standardDeliver(pool.role)
+    const nextHops: { key: string; deliver: DeliverSpec }[] = []
+    for (const [written, hop] of Object.entries(pool['next-hops'])) {
+      const key = readDomain(written)
+      const path = ['pools', name, 'next-hops', written]
+      if (key.ok) nextHops.push({ key: key.value, deliver: hop })
+      else this.#add(this.#problems, path, 'key', key.message, key.remedy)
+    }
+    if (deliver === undefined) {
+      const remedy = 'add deliver: with maildir, mx, hold, smtp:HOST:PORT or qmtp:HOST:PORT'
+      this.#add(this.#problems, ['pools', name], 'key', 'a customer pool does not say where its mail goes', remedy)
+      return undefined
+    }
+    return poolConf(name, pool, deliver, nextHops)
+  }
+
+  #parse<Value>(schema: Parser, input: unknown, path: KeyPath): Value | undefined {
+    const result = schema.safeParse(input)
+    if (result.success) return result.data as Value
+    for (const issue of result.error?.issues ?? []) {
+      for (const found of explainIssue(issue, path)) {
+        this.#add(this.#problems, found.path, found.of, found.message, found.remedy)
+      }
+    }
+    return undefined
+  }
+
+  #add(to: Problem[], path: KeyPath, of: 'key' | 'value', message: string, remedy: string): void {
+    to.push({ file: this.#file, ...this.#document.positionOf(path, of), path: path.join('.'), message, remedy })
+  }
+}
+
+interface Parser {
+  safeParse(input: unknown): {
+    success: boolean
+    data?: unknown
+    error?: { issues: readonly SchemaIssue[] } | undefined
+  }
+}
+
+function standardDeliver(role: Role): DeliverSpec | undefined {
+  if (role === 'internal') return { kind: 'maildir' }
+  return role === 'customer' ? undefined : { kind: 'mx' }
+}
+
+function edgeConf(edge: EdgeInput): EdgeConf {
+  const kinds: readonly ListenerKind[] = ['smtp', 'submission', 'smtps']
+  const listen = kinds.flatMap((kind) => {
+    const port = edge.listen[kind]
+    return port === undefined ? [] : [{ kind, port }]
+  })
+  const tls = edge.tls === undefined ? {} : { tls: { certificateFile: edge.tls.certificate, keyFile: edge.tls.key } }
+  const { count, host, rcpthosts, limits, handoff } = edge
+  return { count, host, listen, relayFrom: edge['relay-from'], rcpthosts, ...tls, limits, handoff }
+}
+
+function poolConf(name: string, pool: PoolInput, deliver: DeliverSpec, nextHops: PoolConf['nextHops']): PoolConf {
+  const { ids, role, count, domains, mailboxes, address, concurrency } = pool
+  const perDestination = poolLimitTable.concurrencyPerDestination.standard
+  return {
+    ...{ name, ids, role, count, domains, deliver, mailboxes, nextHops, address },
+    ...(pool['source-address'] === undefined ? {} : { sourceAddress: pool['source-address'] }),
+    acceptFrom: pool['accept-from'],
+    ...(pool.sla === undefined ? {} : { slaMs: pool.sla }),
+    lifetimeMs: pool.lifetime,
+    concurrency,
+    concurrencyPerDestination:
+      pool['concurrency-per-destination'] ?? Math.min(perDestination, Math.max(1, concurrency)),
+    messageBytesMax: pool['message-size'],
+    bounceFormat: pool['bounce-format'],
+    bounceBytesMax: pool['bounce-size'],
+    ...(pool['double-bounce-to'] === undefined ? {} : { doubleBounceTo: pool['double-bounce-to'] }),
+  }
+}
+
+function isSection(value: unknown): value is { readonly [key: string]: unknown } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,149 @@
+/**
+ * The reader of a compiled layout, from a disk or from another process: the contract's `Layout`, verified whole and frozen,
+ * or one sentence saying why it is refused. A layout of another version, with an unknown field, or that names a pool it
+ * does not have is refused; the tier then keeps the last one it verified.
+ */
+
+import { z } from 'zod'
+import { type EdgeLimits, type HandoffLimits, type Layout, layoutVersion } from '../contract/layout.ts'
+import { deepFreeze } from './deep-freeze.ts'
+import { edgeLimitTable, handoffLimitTable, type Limit } from './limits.ts'
+import { readAddress, readDomain, readHost, readHostName, readMailAddress, readNetwork } from './network.ts'
+import { type Reading, shown } from './reading.ts'
+
+export type LayoutReading =
+  | { readonly ok: true; readonly layout: Layout }
+  | { readonly ok: false; readonly why: string }
+
+/** Text that the reader takes and would write the same way. */
+function written(reader: (input: unknown) => Reading<string>) {
+  return z.string().refine((value) => {
+    const reading = reader(value)
+    return reading.ok && reading.value === value
+  })
+}
+
+/** The bounds of a limit are conf-qmq's business: a layout of yesterday stays lawful when they change. */
+const amount = z.int().min(0)
+
+function limits<Limits extends object>(table: { readonly [Name in keyof Limits]-?: Limit }) {
+  const shape = Object.fromEntries(Object.keys(table).map((name) => [name, amount]))
+  return z.strictObject(shape) as unknown as z.ZodType<Limits>
+}
+
+const host = written(readHost)
+const address = written(readAddress)
+const network = written(readNetwork)
+const domain = written(readDomain)
+const port = z.int().min(1).max(65_535)
+const poolName = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,31}$/)
+const role = z.enum(['internal', 'customer', 'internet', 'bounce', 'backup'])
+/** Relative, and never upwards. */
+const home = z.string().regex(/^(?:[A-Za-z0-9_-]+\/)*[A-Za-z0-9_-]+$/)
+const file = z.string().regex(/^[^\u0000\n]{1,1024}$/)
+
+const deliver = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('maildir') }),
+  z.strictObject({ kind: z.literal('mx') }),
+  z.strictObject({ kind: z.literal('hold') }),
+  z.strictObject({ kind: z.literal('smtp'), host, port }),
+  z.strictObject({ kind: z.literal('qmtp'), host, port }),
+])
+
+const edge = z.strictObject({
+  id: z.string().regex(/^e[1-9][0-9]{0,2}$/),
+  home,
+  listeners: z.array(z.strictObject({ kind: z.enum(['smtp', 'submission', 'smtps']), host: address, port })).min(1),
+  relayFrom: z.array(network),
+  rcpthosts: z.array(domain),
+  tls: z.strictObject({ certificateFile: file, keyFile: file }).exactOptional(),
+  limits: limits<EdgeLimits>(edgeLimitTable),
+  handoff: limits<HandoffLimits>(handoffLimitTable),
+})
+
+const pool = z.strictObject({
+  name: poolName,
+  role,
+  domains: z.array(domain),
+  deliver,
+  mailboxes: z.array(written(readMailAddress)),
+  nextHops: z.array(z.strictObject({ key: z.union([z.literal(''), domain]), deliver })),
+  slaMs: amount.min(1).exactOptional(),
+  lifetimeMs: amount,
+  concurrency: amount,
+  concurrencyPerDestination: amount,
+  messageBytesMax: amount,
+  bounceFormat: z.enum(['qsbmf', 'dsn']),
+  bounceBytesMax: amount,
+  doubleBounceTo: written(readMailAddress),
+})
+
+const instance = z.strictObject({
+  id: z.string().regex(/^[0-9]{2,3}$/),
+  number: z.int().min(0).max(999),
+  pool: poolName,
+  role,
+  host: address,
+  port,
+  sourceAddress: address.exactOptional(),
+  home,
+  acceptFrom: z.array(network),
+})
+
+const layoutSchema = z.strictObject({
+  version: z.literal(layoutVersion),
+  epoch: z.int().min(1),
+  cluster: written(readHostName),
+  edges: z.array(edge),
+  pools: z.array(pool).min(1),
+  instances: z.array(instance),
+  routes: z.array(z.strictObject({ key: z.union([z.literal(''), z.literal('!@'), domain]), pool: poolName })),
+}) satisfies z.ZodType<Layout>
+
+/** Never throws, whatever it is given. */
+export function readLayout(json: unknown): LayoutReading {
+  const version = typeof json === 'object' && json !== null ? (json as { version?: unknown }).version : undefined
+  if (version !== layoutVersion) {
+    return { ok: false, why: `the layout has version ${shown(version)}, this program reads version ${layoutVersion}` }
+  }
+  const result = layoutSchema.safeParse(json)
+  if (!result.success) {
+    const issue = result.error.issues[0]
+    return {
+      ok: false,
+      why: `the layout is damaged at ${issue?.path.join('.') || 'its top'}: ${issue?.message ?? 'unknown'}`,
+    }
+  }
+  const layout: Layout = result.data
+  const why = contradiction(layout)
+  return why === undefined ? { ok: true, layout: deepFreeze(layout) } : { ok: false, why }
+}
+
+/** What a lawful layout cannot contain, though each field by itself may be right. */
+function contradiction(layout: Layout): string | undefined {
+  const pools = new Map(layout.pools.map((candidate) => [candidate.name, candidate]))
+  if (pools.size !== layout.pools.length) return 'the layout has two pools of one name'
+  const places = [...layout.instances, ...layout.edges]
+  for (const field of ['id', 'home'] as const) {
+    const repeated = firstRepeated(places.map((place) => place[field]))
+    if (repeated !== undefined) return `the layout has two places with the ${field} ${repeated}`
+  }
+  const socket = firstRepeated(layout.instances.map(({ host, port }) => `${host}:${port}`))
+  if (socket !== undefined) return `two instances of the layout listen on ${socket}`
+  for (const { id, number, pool, role } of layout.instances) {
+    if (Number(id) !== number) return `instance ${id} of the layout says it is number ${number}`
+    if (pools.get(pool)?.role !== role)
+      return `instance ${id} of the layout is of pool ${pool}, which is not there in that role`
+  }
+  for (const { key, pool } of layout.routes) {
+    if (!pools.has(pool))
+      return `the layout routes ${key === '' ? 'everything else' : key} to ${pool}, which is no pool`
+  }
+  const key = firstRepeated(layout.routes.map((route) => route.key))
+  return key === undefined ? undefined : `the layout has two routes for ${key === '' ? 'everything else' : key}`
+}
+
+function firstRepeated(values: readonly string[]): string | undefined {
+  const seen = new Set<string>()
+  return values.find((value) => seen.size === seen.add(value).size)
+}

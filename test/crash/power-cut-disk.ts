@@ -1,0 +1,77 @@
+/**
+ * A disk whose power can be cut: an ext4 file system in a file, mounted through a loop device, and the kernel's own order to
+ * shut a file system down without writing its log. Whatever was not made durable is gone; the mount after it replays the
+ * journal, as after a real power cut.
+ *
+ * Needs root and loop devices. The image lies in memory where there is room, for speed: what is tested is what the file
+ * system kept, not what a disk's cache did.
+ */
+
+import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { run, runWell } from '../support/child.ts'
+import { makeTemporaryDirectory } from '../support/temporary-directory.ts'
+
+const imageBytes = 4 * 1024 ** 3
+/** EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH. */
+const shutdown = 'open(F, "<", $ARGV[0]) or die $!; my $flag = pack("I", 2); ioctl(F, 0x8004587D, $flag) or die $!'
+
+export class PowerCutDisk {
+  readonly mountPoint: string
+  readonly #directory: string
+  readonly #image: string
+
+  private constructor(directory: string) {
+    this.#directory = directory
+    this.#image = join(directory, 'disk.img')
+    this.mountPoint = join(directory, 'disk')
+  }
+
+  static async make(): Promise<PowerCutDisk> {
+    const disk = new PowerCutDisk(makeTemporaryDirectory('qmq-cut', roomyDirectory()))
+    mkdirSync(disk.mountPoint)
+    await runWell('truncate', ['-s', String(imageBytes), disk.#image])
+    await runWell('mkfs.ext4', ['-q', '-F', disk.#image])
+    await disk.mount()
+    return disk
+  }
+
+  async mount(): Promise<void> {
+    await runWell('mount', ['-o', 'loop', this.#image, this.mountPoint])
+  }
+
+  /** From now on every write fails; what is not durable is lost. */
+  async cut(): Promise<void> {
+    await runWell('perl', ['-e', shutdown, this.mountPoint])
+  }
+
+  /** Retries while processes that were just killed still hold files. */
+  async unmount(): Promise<void> {
+    for (let tries = 0; ; tries++) {
+      const { code, stderr } = await run('umount', [this.mountPoint])
+      if (code === 0) return
+      if (tries === 100) throw new Error(`umount: ${stderr}`)
+      await sleep(50)
+    }
+  }
+
+  /** Power is back: the journal is replayed by the mount. */
+  async powerOn(): Promise<void> {
+    await this.unmount()
+    await this.mount()
+  }
+
+  async destroy(): Promise<void> {
+    await this.unmount()
+    rmSync(this.#directory, { recursive: true, force: true })
+  }
+}
+
+function roomyDirectory(): string {
+  const memory = '/dev/shm'
+  if (!existsSync(memory)) return tmpdir()
+  const { bavail, bsize } = statfsSync(memory)
+  return bavail * bsize > imageBytes ? memory : tmpdir()
+}

@@ -1,0 +1,137 @@
+/**
+ * One run: a cluster from a seed, its mail, its faults, healing, rest, and the judgement.
+ *
+ * Safety is judged over everything that happened; liveness by the rest that must come once every fault has healed.
+ */
+
+import { Cluster } from './cluster.ts'
+import { makeLetter } from './letters.ts'
+import { drawFault, durationOf, type FaultName, faults } from './nemesis.ts'
+import { judge } from './oracle.ts'
+import { type PlantName, plants } from './planted-faults.ts'
+import type { SeededRandom } from './seeded-random.ts'
+import { surroundings } from './surroundings.ts'
+
+export interface RunOptions {
+  readonly seed: number
+  readonly plant?: PlantName
+  /** Draws from these alone; empty: nothing goes wrong. */
+  readonly faults?: readonly FaultName[]
+  readonly logLinesMax?: number
+  readonly print?: (line: string) => void
+}
+
+export interface RunResult {
+  readonly seed: number
+  readonly violations: readonly string[]
+  readonly faults: readonly string[]
+  readonly letters: number
+  readonly arrivals: number
+  readonly crashes: number
+  /** Virtual time until rest. */
+  readonly elapsedMs: number
+  readonly events: number
+  readonly trace: number
+  /** Ledger events by tier and name. */
+  readonly ledger: ReadonlyMap<string, number>
+  readonly log: readonly string[]
+}
+
+const lettersUntilMs = 60_000
+const faultsUntilMs = 90_000
+/** By now everything has healed. */
+const healedAtMs = 180_000
+/** The quadratic retry's pauses grow with age; this is far more than the longest of them. */
+const restWithinMs = 12 * 3600 * 1000
+/** Rest must last. */
+const restLastsMs = 5_000
+
+export async function simulate(options: RunOptions): Promise<RunResult> {
+  const around = surroundings(options.seed, options.logLinesMax ?? 0, options.print)
+  const { time } = around
+  const random = around.random.fork('scenario')
+  const cluster = new Cluster(around, options.plant === undefined ? undefined : plants[options.plant])
+  const violations: string[] = []
+  const onRejection = (reason: unknown): void => {
+    violations.push(`unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}`)
+  }
+  process.on('unhandledRejection', onRejection)
+  try {
+    cluster.start()
+    planLetters(cluster, random)
+    planFaults(cluster, random, options.faults)
+    planAudits(cluster, random, violations)
+    await time.run(healedAtMs)
+    const isQuiet = await rest(cluster)
+    violations.push(...judge(cluster.ending(isQuiet)))
+  } catch (error) {
+    violations.push(`exception: ${error instanceof Error ? error.stack : String(error)}`)
+  } finally {
+    process.off('unhandledRejection', onRejection)
+  }
+  const { truth } = cluster
+  return {
+    seed: options.seed,
+    violations,
+    faults: [...truth.faults],
+    letters: truth.letters.length,
+    arrivals: truth.arrivals.length,
+    crashes: truth.crashes.length,
+    elapsedMs: time.elapsedMs,
+    events: time.fired,
+    trace: time.trace,
+    ledger: truth.events,
+    log: around.log.lines(),
+  }
+}
+
+async function rest(cluster: Cluster): Promise<boolean> {
+  const { time } = cluster.around
+  const untilMs = healedAtMs + restWithinMs
+  while (await time.run(untilMs, () => cluster.isQuiet())) {
+    const restUntilMs = time.elapsedMs + restLastsMs
+    if (!(await time.run(restUntilMs, () => !cluster.isQuiet()))) return true
+  }
+  return false
+}
+
+function planLetters(cluster: Cluster, random: SeededRandom): void {
+  const count = 2 + random.below(12)
+  const isBurst = random.chance(0.3)
+  for (let token = 0; token < count; token++) {
+    const letter = makeLetter(token, random)
+    cluster.truth.letters.push(letter)
+    cluster.around.time.schedule(isBurst ? 200 : random.between(0, lettersUntilMs), () => cluster.client.send(letter))
+  }
+}
+
+function planFaults(cluster: Cluster, random: SeededRandom, only: readonly FaultName[] | undefined): void {
+  const count = only?.length === 0 ? 0 : random.pick([0, 1, 1, 2, 3, 5, 8])
+  const { time, log } = cluster.around
+  for (let number = 0; number < count; number++) {
+    const name = drawFault(random, only)
+    const atMs = random.between(0, faultsUntilMs)
+    const durationMs = durationOf(random)
+    time.schedule(atMs, () => {
+      cluster.truth.faults.add(name)
+      log.add('nemesis', `${name} begins`)
+      const heal = faults[name](cluster, random)
+      if (heal === undefined) return
+      time.schedule(durationMs, () => {
+        log.add('nemesis', `${name} ends`)
+        heal()
+      })
+    })
+  }
+}
+
+/** Mail is conserved at any time, not only at the end. */
+function planAudits(cluster: Cluster, random: SeededRandom, violations: string[]): void {
+  for (let number = 0; number < 5; number++) {
+    cluster.around.time.schedule(random.between(0, healedAtMs), () => {
+      for (const audit of cluster.audits()) {
+        if (!audit.balanced) violations.push(`audit: out of balance while running: ${JSON.stringify(audit)}`)
+      }
+    })
+  }
+}
