@@ -1,9 +1,9 @@
 /**
  * qmail's bounce levels, in the format the pool asks for.
  *
- * A failed message is reported to its sender with the empty sender; a failed bounce to the postmaster, from `#@[]`; a failed
- * double bounce is discarded, and nothing else ever is. A sender ending in `-@[]` (VERP) is told without the ending.
- * A bounce quotes at most `bounceBytesMax` of the message and a bounded part of what servers said.
+ * A failed message is reported to its sender with the empty sender; a failed bounce to the postmaster, from `#@[]`;
+ * a failed double bounce is discarded, and nothing else ever is. A sender ending in `-@[]` (VERP) is told without
+ * the ending. A bounce quotes at most `bounceBytesMax` of the message and a bounded part of what servers said.
  */
 
 import type { BounceDecision, BouncePolicy, FailedMessage, FailedRecipient } from '../contract/bounce.ts'
@@ -102,7 +102,7 @@ function qsbmfWords(recipient: FailedRecipient): ByteString {
 /** The host that refused, from where the attempt went (`smtp mx.example.net[192.0.2.1]:25`); '' where this system did. */
 function refusingHost({ remote, failure }: FailedRecipient): ByteString {
   if (failure.blame !== 'peer') return ''
-  const parts = /^(?:[a-z]+ )?([^\s[]*|\[[^\]]*\])(?:\[[^\]]*\])?(?::[0-9]+)?$/.exec(remote)
+  const parts = /^(?:[a-z]+ )?(\[[^\]]*\]|[^\s:[]+)(?:\[[^\]]*\])?(?::[0-9]+)?$/.exec(remote)
   return parts?.[1] ?? ''
 }
 

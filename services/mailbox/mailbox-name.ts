@@ -1,8 +1,9 @@
 /**
  * The directory of an address below the mailbox root: `domain/local`, both in lower case. Pure.
  *
- * A name is one path component each, whatever the address holds: a slash, a NUL or control byte, a leading dot or more than
- * `nameBytesMax` bytes has no mailbox. Bytes above 127 must be UTF-8. As in qmail, `user-extension` falls back to `user`.
+ * A name is one path component each, whatever the address holds: a slash, a NUL or control byte, a leading dot or
+ * more than `nameBytesMax` bytes has no mailbox. Bytes above 127 must be UTF-8. As in qmail, `user-extension` falls
+ * back to `user`.
  */
 
 import type { ByteString } from '../protocol/byte-string.ts'

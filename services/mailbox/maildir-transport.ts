@@ -1,9 +1,10 @@
 /**
  * Delivers into Maildirs below one root, one file per recipient, as qmail-local does.
  *
- * A mailbox exists where its directory has `new`; nobody's mail makes one. The message gets Return-Path and Delivered-To lines
- * and LF line ends. A message that has been in the mailbox before is looping and fails for good. What the disk says
- * against is temporary; so is a root that is missing or empty, which is what an unmounted disk looks like.
+ * A mailbox exists where its directory has `new`; nobody's mail makes one. The message gets Return-Path and
+ * Delivered-To lines and LF line ends. A message that has been in the mailbox before is looping and fails for good.
+ * What the disk says against is temporary; so is a root that is missing or empty, which is what an unmounted disk
+ * looks like.
  */
 
 import type { Attempt, Body, Outcome, Transport } from '../contract/delivery.ts'

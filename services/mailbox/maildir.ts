@@ -1,8 +1,9 @@
 /**
  * One Maildir: made, and written to, so that a message is there whole and durable or not at all (qmail's maildir).
  *
- * The file is written under a unique name in `tmp`, made durable, moved to `new`, and the move made durable; only then is it
- * delivered. A failure on the way removes the file again, as far as that is possible; readers clean old files of `tmp`.
+ * The file is written under a unique name in `tmp`, made durable, moved to `new`, and the move made durable; only
+ * then is it delivered. A failure on the way removes the file again, as far as that is possible; readers clean old
+ * files of `tmp`.
  */
 
 import type { Disk, DiskFile } from '../runtime/world.ts'

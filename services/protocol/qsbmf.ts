@@ -61,11 +61,16 @@ export function composeQsbmf(bounce: QsbmfBounce): Buffer {
     ...introductions[bounce.level],
     '',
   ]
-  for (const { address, words } of bounce.failed) lines.push(`<${oneLine(address)}>:`, ...safeLines(words, true), '')
+  for (const { address, words } of bounce.failed) lines.push(`<${oneLine(address)}>:`, ...indented(words), '')
   lines.push(breaks[bounce.level], '', `Return-Path: ${formatPath(oneLine(bounce.returnPath))}`, '')
   const head = Buffer.from(lines.join('\r\n'), 'latin1')
   const mark = bounce.message.truncated ? `\r\n${truncationMark}\r\n` : ''
   return Buffer.concat([head, bounce.message.text, Buffer.from(mark, 'latin1')])
+}
+
+/** Only the first line stands at the margin, so that none of the others can look like a recipient. */
+function indented(words: ByteString): ByteString[] {
+  return safeLines(words, true).map((line, index) => (index === 0 ? line : `  ${line}`))
 }
 
 /** The address as a header shows it: quoted where it must be, one line. */

@@ -54,6 +54,7 @@ interface InFlight {
 
 /** QMTP section 5: a session lasts an hour at most, on either side. */
 const sessionMaxMs = 50 * 60 * 1000
+const grewOld = 'session grew old'
 
 export class QmtpLink implements ConnectionHandler {
   readonly address: Address
@@ -132,7 +133,7 @@ export class QmtpLink implements ConnectionHandler {
       this.#drop('no reply in time')
     else if (this.#state === 'open' && now - this.#openedAt > sessionMaxMs) {
       this.#retiring = true
-      if (this.#inFlight.length === 0) this.#drop('session grew old')
+      if (this.#inFlight.length === 0) this.#drop(grewOld)
     }
   }
 
@@ -200,7 +201,7 @@ export class QmtpLink implements ConnectionHandler {
     oldest.package.settled({ kind: 'answered', answers: oldest.answers })
     if (this.#inFlight.length > 0) return
     if (this.#state === 'closed') this.#connection?.end()
-    else if (this.#retiring) this.#drop('session grew old')
+    else if (this.#retiring) this.#drop(grewOld)
   }
 
   onDrain(): void {
@@ -213,32 +214,40 @@ export class QmtpLink implements ConnectionHandler {
   }
 
   onClose(error: Error | undefined): void {
-    const { opened, why } = this.#lost(error)
-    const waiting = this.#waiting
+    const opened = this.#state === 'open'
+    const why = this.#lastError || (error?.message ?? 'connection closed')
     const inFlight = this.#inFlight
-    this.#waiting = []
+    this.#connection = undefined
     this.#inFlight = []
     this.#inFlightBytes = 0
+    const waiting = this.#afterLoss(opened, why)
+    if (opened && why !== grewOld) this.#world.log.info('link lost', { ...this.address, why })
     for (const one of inFlight) one.package.settled({ kind: 'unclear', why })
     for (const one of waiting) one.settled({ kind: 'not-sent', why })
-    if (opened && this.#lastError !== 'session grew old') this.#world.log.info('link lost', { ...this.address, why })
   }
 
-  #lost(error: Error | undefined): { opened: boolean; why: string } {
-    const opened = this.#state === 'open'
-    this.#connection = undefined
-    const why = this.#lastError || (error?.message ?? 'connection closed')
-    if (this.#state === 'closed') return { opened, why }
-    this.#lastError = why
+  /**
+   * Connects again, at once where the lost connection had worked: then what waited goes on waiting, because one lost
+   * connection is no reason to send the mail of a pool elsewhere. Gives the packages that must go back.
+   */
+  #afterLoss(opened: boolean, why: string): QmtpLinkPackage[] {
+    if (this.#state === 'closed') return []
+    const worked = opened && this.#failures === 0
+    this.#lastError = why === grewOld ? '' : why
+    if (worked) {
+      this.#failures = why === grewOld ? 0 : 1
+      this.#connect()
+      return []
+    }
+    const waiting = this.#waiting
+    this.#waiting = []
     this.#state = 'paused'
-    const ceiling = Math.min(
-      this.#limits.reconnectMaxMs,
-      this.#limits.reconnectMinMs * 2 ** Math.min(this.#failures, 30),
-    )
+    const { reconnectMinMs, reconnectMaxMs } = this.#limits
+    const ceiling = Math.min(reconnectMaxMs, reconnectMinMs * 2 ** Math.min(this.#failures, 30))
     this.#failures++
     const delay = ceiling / 2 + this.#world.random.below(Math.max(1, Math.floor(ceiling / 2)))
     this.#timer = this.#world.clock.after(delay, () => this.#connect())
-    return { opened, why }
+    return waiting
   }
 
   /** The connection is of no more use; `onClose` settles what it carried. */

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster, type ClusterPorts, clusterConf, clusterPorts } from '../support/cluster.ts'
 import { MailSink } from '../support/mail-sink.ts'
+import { listProcesses } from '../support/process-tree.ts'
 import { Load, localRecipient } from './load.ts'
 import { OutsideLedger, readArrival } from './outside-ledger.ts'
 import { judge, type Verdict } from './verdict.ts'
@@ -29,6 +30,7 @@ export interface CrashReport {
 const clients = 8
 const pauseMs = 15
 const arrivalTimeoutMs = 180_000
+const leaveTimeoutMs = 15_000
 
 export class CrashWorld {
   readonly cluster: Cluster
@@ -86,9 +88,17 @@ export class CrashWorld {
     return { verdict: judge(this.ledger), balanced, audit: answer, incidents: this.ledger.incidents.length }
   }
 
+  /** Throws when a process of the cluster outlives it. */
   async stop(): Promise<void> {
     await this.cluster.stop()
     await this.#sink.close()
+    const deadline = Date.now() + leaveTimeoutMs
+    for (;;) {
+      const left = listProcesses().filter((entry) => entry.command.includes(this.options.state))
+      if (left.length === 0) return
+      if (Date.now() > deadline) throw new Error(`left behind: ${left.map((entry) => entry.command).join('; ')}`)
+      await sleep(100)
+    }
   }
 
   #readMaildir(): void {

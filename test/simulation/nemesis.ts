@@ -31,7 +31,7 @@ export const faults = {
   },
   'power cut at a durable call': (cluster, random) => {
     const { device } = random.pick(cluster.instances).host
-    device.faults.durableCallsUntilPowerCut = 1 + random.below(random.pick([3, 12, 40]))
+    device.faults.durableCallsUntilPowerCut = 1 + random.below(random.pick([3, 12, 30]))
     return () => {
       device.faults.durableCallsUntilPowerCut = Number.POSITIVE_INFINITY
     }

@@ -37,8 +37,8 @@ export interface RunResult {
   readonly log: readonly string[]
 }
 
-const lettersUntilMs = 60_000
-const faultsUntilMs = 90_000
+/** Mail and faults of a run fall into one of these spans: crowded runs find races, wide ones find timeouts. */
+const spansMs = [1_000, 5_000, 20_000, 60_000] as const
 /** By now everything has healed. */
 const healedAtMs = 180_000
 /** The quadratic retry's pauses grow with age; this is far more than the longest of them. */
@@ -58,8 +58,9 @@ export async function simulate(options: RunOptions): Promise<RunResult> {
   process.on('unhandledRejection', onRejection)
   try {
     cluster.start()
-    planLetters(cluster, random)
-    planFaults(cluster, random, options.faults)
+    const spanMs = random.pick(spansMs)
+    planLetters(cluster, random, spanMs)
+    planFaults(cluster, random, 1.5 * spanMs, options.faults)
     planAudits(cluster, random, violations)
     await time.run(healedAtMs)
     const isQuiet = await rest(cluster)
@@ -95,22 +96,26 @@ async function rest(cluster: Cluster): Promise<boolean> {
   return false
 }
 
-function planLetters(cluster: Cluster, random: SeededRandom): void {
-  const count = 2 + random.below(12)
-  const isBurst = random.chance(0.3)
+function planLetters(cluster: Cluster, random: SeededRandom, untilMs: number): void {
+  const count = 2 + random.below(14)
   for (let token = 0; token < count; token++) {
     const letter = makeLetter(token, random)
     cluster.truth.letters.push(letter)
-    cluster.around.time.schedule(isBurst ? 200 : random.between(0, lettersUntilMs), () => cluster.client.send(letter))
+    cluster.around.time.schedule(random.between(0, untilMs), () => cluster.client.send(letter))
   }
 }
 
-function planFaults(cluster: Cluster, random: SeededRandom, only: readonly FaultName[] | undefined): void {
-  const count = only?.length === 0 ? 0 : random.pick([0, 1, 1, 2, 3, 5, 8])
+function planFaults(
+  cluster: Cluster,
+  random: SeededRandom,
+  untilMs: number,
+  only: readonly FaultName[] | undefined,
+): void {
+  const count = only?.length === 0 ? 0 : random.pick([0, 1, 2, 4, 8, 12])
   const { time, log } = cluster.around
   for (let number = 0; number < count; number++) {
     const name = drawFault(random, only)
-    const atMs = random.between(0, faultsUntilMs)
+    const atMs = random.between(0, untilMs)
     const durationMs = durationOf(random)
     time.schedule(atMs, () => {
       cluster.truth.faults.add(name)

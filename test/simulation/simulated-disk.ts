@@ -34,7 +34,6 @@ interface InFlight {
   readonly effect: () => unknown
   /** The part of the effect a dying process leaves behind; absent: all or nothing. */
   readonly part?: () => void
-  readonly isDurable: boolean
 }
 
 /** The disk of one host. Processes reach it through `attach`. */
@@ -69,7 +68,7 @@ export class SimulatedDiskDevice {
     this.volume.cutPower(this.#random)
   }
 
-  /** True where power goes with this call, before or after its effect. */
+  /** True where power goes during this call, or just after it. */
   durableCallCutsPower(): boolean {
     if (--this.faults.durableCallsUntilPowerCut > 0) return false
     this.faults.durableCallsUntilPowerCut = Number.POSITIVE_INFINITY
@@ -112,16 +111,14 @@ class DiskCalls {
   run<Value>(meanMs: number, effect: () => Value, isDurable = false, part?: () => void): Promise<Value> {
     return new Promise((resolve, reject) => {
       if (this.#isDead) return
-      const call: InFlight = { effect, isDurable, ...(part === undefined ? {} : { part }) }
+      const call: InFlight = { effect, ...(part === undefined ? {} : { part }) }
       this.#inFlight.add(call)
       const latencyMs = meanMs * this.#device.faults.slowness * this.#random.between(0.3, 1.7)
+      if (isDurable && this.#device.durableCallCutsPower()) {
+        this.#time.schedule(latencyMs * this.#random.between(0, 1.3), () => this.#device.powerFails())
+      }
       this.#time.schedule(latencyMs, () => {
         if (!this.#inFlight.delete(call)) return
-        if (isDurable && this.#device.durableCallCutsPower()) {
-          if (this.#random.chance(0.5)) attempt(effect)
-          this.#device.powerFails()
-          return
-        }
         try {
           resolve(effect())
         } catch (error) {

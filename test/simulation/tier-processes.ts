@@ -3,7 +3,7 @@
  * with limits small enough that a short run fills segments and windows.
  */
 
-import { BouncePolicyOfPool } from '../../services/bounce/bounce-policy.ts'
+import { bounceOptionsOf, QmailBouncePolicy } from '../../services/bounce/bounce-policy.ts'
 import { instanceOf, poolOf } from '../../services/contract/layout.ts'
 import type { Ledger } from '../../services/contract/ledger.ts'
 import { Edge } from '../../services/edge/edge.ts'
@@ -66,7 +66,7 @@ export async function beginQueue(
         world,
       ),
     },
-    bouncePolicy: new BouncePolicyOfPool(pool),
+    bouncePolicy: new QmailBouncePolicy(bounceOptionsOf(cluster, pool)),
     onFatal: die,
     limits: { store: storeLimits },
   })

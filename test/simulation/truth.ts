@@ -66,7 +66,7 @@ export function recipientsNamed(text: string): Set<string> {
 }
 
 const idInReceived =
-  /^Received:[^\n]*\n(?:[ \t][^\n]*\n)*?[ \t][^\n]* id ([0-9A-HJKMNP-TV-Z]{26}(?:-[0-9a-z]{1,4})?);/gm
+  /^Received:[^\n]*\n(?:[ \t][^\n]*\n)*?[ \t][^\n]* id ([0-9A-HJKMNP-TV-Z]{26}(?:-[0-9a-z]{1,16})?);/gm
 
 /** The oldest of our ids in a header: the edge's. */
 export function transactionIn(text: string): string {

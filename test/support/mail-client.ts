@@ -100,7 +100,6 @@ export class MailClient {
     const reply = await new Promise<MailReply | undefined>((resolve) => {
       this.#waiting = resolve
     })
-    this.#waiting = undefined
     if (reply === undefined) throw new Error('connection closed')
     return reply
   }
@@ -114,8 +113,10 @@ export class MailClient {
       if (line[3] === '-') continue
       const reply = { code: Number(line.slice(0, 3)), text: this.#lines.join('\n') }
       this.#lines = []
-      if (this.#waiting === undefined) this.#replies.push(reply)
-      else this.#waiting(reply)
+      const waiting = this.#waiting
+      this.#waiting = undefined
+      if (waiting === undefined) this.#replies.push(reply)
+      else waiting(reply)
     }
   }
 }

@@ -1,9 +1,9 @@
 /**
- * What becomes of a recipient on the way out: a server's reply as an outcome or a failure, and what is refused before
- * anything is sent.
+ * What becomes of a recipient on the way out: a server's reply as an outcome or a failure, and what is refused
+ * before anything is sent.
  *
- * A server's words are kept, made one safe line and cut. Class comes from the code (`failure.ts`); an enhanced code that
- * contradicts it has its first digit corrected.
+ * A server's words are kept, made one safe line and cut. Class comes from the code (`failure.ts`); an enhanced code
+ * that contradicts it has its first digit corrected.
  */
 
 import type { ByteString } from '../byte-string.ts'

@@ -1,14 +1,16 @@
 /**
- * The client's side of SMTP (RFC 5321), without a socket: `receive` bytes, ask `next` what happened, send `takeOutput`.
+ * The client's side of SMTP (RFC 5321), without a socket: `receive` bytes, ask `next` what happened, send
+ * `takeOutput`.
  *
- * One transaction at a time on a connection that lasts. Rules it keeps: a recipient is delivered only by the reply after
- * the final dot; what the server said about each recipient is kept apart; where MAIL, RCPT and DATA may go out together they
- * do (RFC 2920), and DATA that was answered 354 for nobody is ended by the lone dot; nothing read in the clear outlives
- * STARTTLS (RFC 3207 4.2); no address reaches the wire that would not be read back as itself. What a server's greeting,
- * EHLO or STARTTLS refuses is the host's trouble and temporary: the mail may have another host.
+ * One transaction at a time on a connection that lasts. Rules it keeps: a recipient is delivered only by the reply
+ * after the final dot; what the server said about each recipient is kept apart; where MAIL, RCPT and DATA may go out
+ * together they do (RFC 2920), and DATA that was answered 354 for nobody is ended by the lone dot; nothing read in
+ * the clear outlives STARTTLS (RFC 3207 4.2); no address reaches the wire that would not be read back as itself.
+ * What a server's greeting, EHLO or STARTTLS refuses is the host's trouble and temporary: the mail may have another
+ * host.
  *
- * The owner writes the body (`dot-writer.ts`) with its final dot when asked by `send-body`, keeps the clock, and says
- * when the connection is gone. After `failed` the session is dead and the connection must be dropped.
+ * The owner writes the body (`dot-writer.ts`) with its final dot when asked by `send-body`, keeps the clock, and
+ * says when the connection is gone. After `failed` the session is dead and the connection must be dropped.
  */
 
 import type { ByteString } from '../byte-string.ts'

@@ -1,6 +1,6 @@
 /**
- * Whole bodies in memory for transports that must write a message in one go: those that are there already at once, those on
- * the disk as far as `bytesMax` allows, one beyond it at most. The others wait their turn.
+ * Whole bodies in memory for transports that must write a message in one go: those that are there already at once,
+ * those on the disk as far as `bytesMax` allows, one beyond it at most. The others wait their turn.
  */
 
 import type { Body } from '../../contract/delivery.ts'

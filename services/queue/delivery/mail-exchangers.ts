@@ -1,9 +1,9 @@
 /**
  * The hosts that take mail for a domain, in the order to try them: RFC 5321 5.1, null MX by RFC 7505.
  *
- * Preference first, chance among equals; without MX records the domain's own addresses. Where we are among the exchangers, only
- * better ones are left, and none left is a loop. Addresses that are not public are refused by setting. What the DNS
- * does not know for certain is temporary. Bounded: exchangers asked about and addresses kept.
+ * Preference first, chance among equals; without MX records the domain's own addresses. Where we are among the
+ * exchangers, only better ones are left, and none left is a loop. Addresses that are not public are refused by
+ * setting. What the DNS does not know for certain is temporary. Bounded: exchangers asked about and addresses kept.
  */
 
 import type { ByteString } from '../../protocol/byte-string.ts'

@@ -94,7 +94,7 @@ export class QmtpDelivery implements QmtpLinkPackage {
   #to(): string {
     if (this.link === undefined) return this.attempt.destination.key
     const { host, port } = this.link.address
-    return `qmtp ${host}:${port}`
+    return `qmtp ${host.includes(':') ? `[${host}]` : host}:${port}`
   }
 }
 

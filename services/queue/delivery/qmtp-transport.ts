@@ -1,11 +1,12 @@
 /**
- * Delivers by QMTP over persistent, pipelined links, to one host of several that are equal (the instances of a pool).
+ * Delivers by QMTP over persistent, pipelined links, to one host of several that are equal (the instances of a
+ * pool).
  *
- * An attempt is bound to the host its bytes were given to. As long as nothing of it was sent it may go to another; once the
- * outcome is unclear only the same host is asked again, here for a while and then in the attempts the queue makes
- * later, because that host answers `K` to an id it has without a second copy. The binding ends with an answer, with the time
- * limit, or when the destination no longer has the host. Every attempt is answered exactly once, never from inside
- * `attempt`. One timer serves all links, and only while there are any.
+ * An attempt is bound to the host its bytes were given to. As long as nothing of it was sent it may go to another;
+ * once the outcome is unclear only the same host is asked again, here for a while and then in the attempts the queue
+ * makes later, because that host answers `K` to an id it has without a second copy. The binding ends with an answer,
+ * with the time limit, or when the destination no longer has the host. Every attempt is answered exactly once, never
+ * from inside `attempt`. One timer serves all links, and only while there are any.
  */
 
 import type { Attempt, Outcome, Transport } from '../../contract/delivery.ts'

@@ -1,10 +1,11 @@
 /**
- * Where one recipient of this instance goes next: a pure function of the layout, like qmail's locals, virtualdomains,
- * smtproutes and qmtproutes together.
+ * Where one recipient of this instance goes next: a pure function of the layout, like qmail's locals,
+ * virtualdomains, smtproutes and qmtproutes together.
  *
- * Order: the pool that owns the recipient's domain; then, for mail with the empty sender, the bounce pool; then the way out to
- * the Internet. A pool's own next hops win over its `deliver`. The backup pool delivers another pool's mail as that pool
- * would, except into mailboxes, which only their own pool writes. The bounce pool never hands anything to itself.
+ * Order: the pool that owns the recipient's domain; then, for mail with the empty sender, the bounce pool; then the
+ * way out to the Internet. A pool's own next hops win over its `deliver`. The backup pool delivers another pool's
+ * mail as that pool would, except into mailboxes, which only their own pool writes. The bounce pool never hands
+ * anything to itself.
  */
 
 import type { Destination } from '../../contract/delivery.ts'

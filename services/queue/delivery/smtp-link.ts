@@ -82,7 +82,8 @@ export class SmtpLink implements ConnectionHandler {
     if (this.#to !== '') return this.#to
     const { name, address, port } = this.options.target
     const host = this.#opened ? this.#connection.remote.host : address
-    const to = name === host ? `smtp ${host}:${port}` : `smtp ${name}[${host}]:${port}`
+    const place = name !== host ? `${name}[${host}]` : host.includes(':') ? `[${host}]` : host
+    const to = `smtp ${place}:${port}`
     if (this.#opened) this.#to = to
     return to
   }

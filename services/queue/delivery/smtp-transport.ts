@@ -1,9 +1,9 @@
 /**
  * Delivers by SMTP, to a named next hop or to the recipient domain's mail exchangers.
  *
- * A connection is kept for the next message to the same destination. What fails before MAIL was answered transferred nothing,
- * so the attempt goes on: once to a fresh connection where a kept one had died, then to the next address; the
- * last failure is the answer. What fails later is answered as the session says. Opportunistic TLS that cannot be
+ * A connection is kept for the next message to the same destination. What fails before MAIL was answered transferred
+ * nothing, so the attempt goes on: once to a fresh connection where a kept one had died, then to the next address;
+ * the last failure is the answer. What fails later is answered as the session says. Opportunistic TLS that cannot be
  * agreed on gives way to the clear, as no TLS would have. Every attempt is answered exactly once, never from inside
  * `attempt`. One timer watches the deadlines of all connections, and only while there are any.
  */

@@ -1,6 +1,7 @@
 /**
- * Asks the DNS once for many attempts: targets of a domain are kept for a short while, and attempts that ask at the same time
- * share one question. Failures are never kept. Answers late or never become temporary failures after the limit.
+ * Asks the DNS once for many attempts: targets of a domain are kept for a short while, and attempts that ask at the
+ * same time share one question. Failures are never kept. Answers late or never become temporary failures after the
+ * limit.
  */
 
 import type { ByteString } from '../../protocol/byte-string.ts'

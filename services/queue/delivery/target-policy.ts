@@ -1,7 +1,7 @@
 /**
- * Which addresses mail for the Internet may be sent to. What a stranger's DNS says must not make us talk to ourselves or to
- * machines behind us: loopback, private, link-local, shared, multicast and reserved addresses are not public, in IPv4,
- * in IPv6, and where IPv6 carries an IPv4 address inside (mapped, compatible, NAT64, 6to4).
+ * Which addresses mail for the Internet may be sent to. What a stranger's DNS says must not make us talk to
+ * ourselves or to machines behind us: loopback, private, link-local, shared, multicast and reserved addresses are
+ * not public, in IPv4, in IPv6, and where IPv6 carries an IPv4 address inside (mapped, compatible, NAT64, 6to4).
  *
  * Next hops the operator names are not asked about here.
  */

@@ -36,7 +36,11 @@ async function open(directory: string, limits = small, disk?: Disk): Promise<Ope
   return { store, live, ids, recovered: await store.open(), fatal }
 }
 
-function append(store: JournalStore, record: JournalRecord, body: Buffer = Buffer.alloc(0)): Promise<LiveMessage | undefined> {
+function append(
+  store: JournalStore,
+  record: JournalRecord,
+  body: Buffer = Buffer.alloc(0),
+): Promise<LiveMessage | undefined> {
   return new Promise((resolve, reject) => {
     store.append(record, body.length === 0 ? [] : [body], body.length, (error, message) =>
       error === undefined ? resolve(message) : reject(error),

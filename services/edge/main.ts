@@ -1,0 +1,46 @@
+/** The program of one edge: reads its certificate, wires the edge to the system's world, and runs until it is told to stop. */
+
+import type { Layout } from '../contract/layout.ts'
+import { readTierArguments } from '../runtime/tier-arguments.ts'
+import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
+import type { TlsServerOptions, World } from '../runtime/world.ts'
+import { Edge } from './edge.ts'
+
+/** Rejects where the layout names files that cannot be read: an edge that should offer TLS must not start without. */
+async function readTls(world: World, layout: Layout, id: string, state: string): Promise<TlsServerOptions | undefined> {
+  const tls = layout.edges.find((edge) => edge.id === id)?.tls
+  if (tls === undefined) return undefined
+  const below = (file: string) => (file.startsWith('/') ? file : `${state}/${file}`)
+  const certificate = await world.disk.readFile(below(tls.certificateFile))
+  const key = await world.disk.readFile(below(tls.keyFile))
+  return { certificate, key }
+}
+
+async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
+  const { world, layout, ledger } = surroundings
+  const tls = await readTls(world, layout, id, state)
+  const edge = new Edge(world, layout, id, { ledger, ...(tls === undefined ? {} : { tls }) })
+  return {
+    start: () => edge.start(),
+    stop: () => edge.stop(),
+    apply: (next) => edge.apply(next),
+    state: () => {
+      const { phase, listeners, load } = edge.state()
+      return { phase, listeners, load }
+    },
+    operations: {},
+  }
+}
+
+const read = readTierArguments(process.argv.slice(2))
+if (read.kind === 'unusable' || read.verb !== 'run') {
+  const why = read.kind === 'unusable' ? read.why : `no verb ${read.verb}: run`
+  process.stderr.write(`${why}\n`, () => process.exit(2))
+} else {
+  const { id, state } = read
+  await runTierProcess({
+    ...{ tier: 'edge', id, state },
+    build: (surroundings) => build(surroundings, id, state),
+    exit: (code) => process.exit(code),
+  })
+}

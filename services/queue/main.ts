@@ -1,0 +1,112 @@
+/**
+ * The program of one queue instance, and the place where queue, bounce and mailbox are put together.
+ *
+ *   run      (the default) carries mail until it is told to stop
+ *   verify, audit, list   look at the journal of an instance that is not running: one JSON line each
+ */
+
+import { bounceOptionsOf, QmailBouncePolicy } from '../bounce/bounce-policy.ts'
+import type { Json } from '../contract/coordination.ts'
+import { instanceOf, type Layout, poolOf } from '../contract/layout.ts'
+import type { InstanceState } from '../contract/operations.ts'
+import { MaildirTransport, makeMailbox } from '../mailbox/maildir-transport.ts'
+import { errorText } from '../protocol/failure.ts'
+import { homeOwner } from '../runtime/home-lock.ts'
+import { silentLog } from '../runtime/log.ts'
+import { systemWorld } from '../runtime/system-world.ts'
+import { readTierArguments } from '../runtime/tier-arguments.ts'
+import { findLayout } from '../runtime/tier-layout.ts'
+import { asJson, runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
+import type { World } from '../runtime/world.ts'
+import { QmtpTransport } from './delivery/qmtp-transport.ts'
+import { SmtpTransport } from './delivery/smtp-transport.ts'
+import type { Transports } from './dispatcher.ts'
+import { QueueInstance } from './instance.ts'
+import { auditJournal, listJournal, verifyJournal } from './offline.ts'
+
+const listedMax = 10_000
+
+function transportsOf(world: World, layout: Layout, id: string, state: string): Transports {
+  const { cluster } = layout
+  const source = instanceOf(layout, id)?.sourceAddress
+  const sourceAddress = source === undefined ? {} : { sourceAddress: source }
+  const ownAddresses = layout.edges.flatMap((edge) => edge.listeners.map((listener) => listener.host))
+  return {
+    smtp: new SmtpTransport(world, { helloName: cluster, ownAddresses, ...sourceAddress }),
+    qmtp: new QmtpTransport(world, { cluster, instance: id, ...sourceAddress }),
+    maildir: new MaildirTransport(world, { root: `${state}/mailboxes`, hostName: `${id}.${cluster}` }),
+  }
+}
+
+async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
+  const { world, layout, ledger, onFatal } = surroundings
+  const spec = instanceOf(layout, id)
+  if (spec === undefined) throw new Error(`the layout has no instance ${id}`)
+  const pool = poolOf(layout, spec.pool)
+  if (pool.deliver.kind === 'maildir') {
+    for (const mailbox of pool.mailboxes) await makeMailbox(world.disk, `${state}/mailboxes`, mailbox)
+  }
+  const transports = transportsOf(world, layout, id, state)
+  const bouncePolicy = new QmailBouncePolicy(bounceOptionsOf(layout.cluster, pool))
+  const instance = new QueueInstance(world, { layout, id, state, ledger, transports, bouncePolicy, onFatal })
+  return {
+    start: () => instance.start(),
+    stop: () => instance.stop(),
+    apply: (next) => instance.apply(next),
+    state: () => stateOf(instance, spec.pool),
+    operations: {
+      audit: async () => asJson(instance.audit()),
+      list: async (value) => asJson(instance.list(limitOf(value))),
+      show: async (value) => asJson((await instance.show(idOf(value))) ?? {}),
+    },
+  }
+}
+
+function stateOf(instance: QueueInstance, pool: string): Pick<InstanceState, 'phase' | 'listeners' | 'load' | 'pool'> {
+  const { phase, why, address } = instance
+  const listeners = address === undefined ? [] : [{ kind: 'qmtp', ...address }]
+  return { phase, pool, listeners, load: instance.load(), ...(why === undefined ? {} : { why }) }
+}
+
+function limitOf(value: Json): number {
+  const limit = typeof value === 'object' && value !== null && 'limit' in value ? Number(value['limit']) : listedMax
+  return Number.isInteger(limit) && limit > 0 ? Math.min(limit, listedMax) : listedMax
+}
+
+function idOf(value: Json): string {
+  return typeof value === 'object' && value !== null && 'id' in value ? String(value['id']) : ''
+}
+
+/** One line of JSON, or a refusal: a journal that is being written cannot be judged from outside. */
+async function look(verb: string, id: string, state: string): Promise<object> {
+  const world = systemWorld(silentLog)
+  const found = await findLayout(world.disk, state, 'queue', id)
+  if (found.kind === 'none') throw new Error(`no layout for instance ${id}: ${found.notes.join('; ')}`)
+  const owner = homeOwner(found.home)
+  if (owner !== undefined) throw new Error(`instance ${id} is running as process ${owner}: stop it first`)
+  if (verb === 'verify') return verifyJournal(world, found.home, id)
+  if (verb === 'audit') return auditJournal(world, found.home, id)
+  return listJournal(world, found.home, id)
+}
+
+function fail(why: string, code: number): void {
+  process.stderr.write(`${why}\n`, () => process.exit(code))
+}
+
+const read = readTierArguments(process.argv.slice(2))
+if (read.kind === 'unusable') fail(read.why, 2)
+else if (read.verb === 'run') {
+  const { id, state } = read
+  await runTierProcess({
+    ...{ tier: 'queue', id, state },
+    build: (surroundings) => build(surroundings, id, state),
+    exit: (code) => process.exit(code),
+  })
+} else if (['verify', 'audit', 'list'].includes(read.verb)) {
+  try {
+    const result = await look(read.verb, read.id, read.state)
+    process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0))
+  } catch (error) {
+    fail(errorText(error), 1)
+  }
+} else fail(`no verb ${read.verb}: run, verify, audit, list`, 2)

@@ -1,0 +1,279 @@
+/**
+ * What every tier's process does around its mail: lock of its home, layout, log, ledger, coordination, operations, signals.
+ *
+ * Exit codes: 0 stopped when asked, 70 a defect of ours (uncaught), 75 a disk that failed or a start that may succeed later; the
+ * supervisor starts it again after each but the first. The parent's channel closing means stop: a new parent starts a new
+ * process, which waits here for the lock until this one has finished. Coordination is never waited for.
+ */
+
+import process from 'node:process'
+import {
+  type Change,
+  type Coordination,
+  type Json,
+  layoutKey,
+  operationSubject,
+  stateKey,
+} from '../contract/coordination.ts'
+import type { Layout } from '../contract/layout.ts'
+import { heartbeatMs, type InstanceState, type OperationName } from '../contract/operations.ts'
+import { errorText } from '../protocol/failure.ts'
+import { readLayout } from '../settings/layout-record.ts'
+import { EmbeddedCoordination } from './embedded-coordination.ts'
+import { hasParentChannel, parentChannel } from './embedded-ipc.ts'
+import { dialHub } from './embedded-socket.ts'
+import { lockHome } from './home-lock.ts'
+import { LedgerFile } from './ledger-file.ts'
+import { searchLedger } from './ledger-search.ts'
+import { openLog, type ProcessLog } from './log.ts'
+import { systemWorld } from './system-world.ts'
+import { findLayout, homeIn, type TierKind, writeLayoutFile } from './tier-layout.ts'
+import type { World } from './world.ts'
+
+export interface Tier {
+  /** Rejects where it cannot carry mail; the process ends then. */
+  start(): Promise<unknown>
+  stop(): Promise<void>
+  /** A newer layout of which this place is still part. */
+  apply(layout: Layout): void
+  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool'>
+  readonly operations: Readonly<Partial<Record<OperationName, (value: Json) => Promise<Json>>>>
+}
+
+export interface TierSurroundings {
+  readonly world: World
+  readonly layout: Layout
+  readonly ledger: LedgerFile
+  /** Ends the process at once, code 75. */
+  readonly onFatal: (why: string) => void
+}
+
+export interface TierProcessParts {
+  readonly tier: TierKind
+  readonly id: string
+  readonly state: string
+  readonly build: (surroundings: TierSurroundings) => Promise<Tier>
+  /** `process.exit`, which belongs to `main.ts`. */
+  readonly exit: (code: number) => void
+}
+
+const exitDefect = 70
+const exitTryLater = 75
+const lockRetryMs = 50
+const lockWaitMs = 30_000
+/** Longer than any tier's own patience in `stop`. */
+const stopMsMax = 15_000
+const redialMs = 1000
+/** The last replies of a failed instance leave within this. */
+const fatalGraceMs = 100
+export const socketName = 'qmq.sock'
+
+/** Runs until the process exits. */
+export async function runTierProcess(parts: TierProcessParts): Promise<void> {
+  const log = openLog({ descriptor: 2, level: 'info', base: { tier: parts.tier, instance: parts.id } })
+  const end = (code: number) => {
+    log.flush()
+    parts.exit(code)
+  }
+  const uncaught = (error: unknown) => {
+    log.error('uncaught', { error: errorText(error), stack: error instanceof Error ? error.stack : undefined })
+    end(exitDefect)
+  }
+  process.on('uncaughtException', uncaught)
+  process.on('unhandledRejection', uncaught)
+  try {
+    await new TierProcess(parts, log, end).run()
+  } catch (error) {
+    log.error('cannot run', { error: errorText(error) })
+    end(exitTryLater)
+  }
+}
+
+class TierProcess {
+  readonly #parts: TierProcessParts
+  readonly #log: ProcessLog
+  readonly #end: (code: number) => void
+  readonly #world: World
+  readonly #startedAt: number
+  #coordination: Coordination | undefined
+  #tier: Tier | undefined
+  #layout: Layout | undefined
+  #home = ''
+  #stopping: Promise<void> | undefined
+  #applying: Promise<void> = Promise.resolve()
+  #unlock = () => {}
+  #ledger: LedgerFile | undefined
+
+  constructor(parts: TierProcessParts, log: ProcessLog, end: (code: number) => void) {
+    this.#parts = parts
+    this.#log = log
+    this.#end = end
+    this.#world = systemWorld(log)
+    this.#startedAt = this.#world.clock.now()
+  }
+
+  async run(): Promise<void> {
+    const { tier, id, state } = this.#parts
+    this.#listenToSignals()
+    const found = await findLayout(this.#world.disk, state, tier, id)
+    for (const note of found.notes) this.#log.debug('layout passed over', { note })
+    if (found.kind === 'none') throw new Error(`no layout for ${tier} ${id}: ${found.notes.join('; ')}`)
+    this.#layout = found.layout
+    this.#home = found.home
+    await this.#world.disk.makeDirectory(found.home)
+    this.#coordinate()
+    await this.#lock(found.home)
+    await writeLayoutFile(this.#world.disk, found.home, found.layout)
+    const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
+    this.#ledger = ledger
+    const onFatal = (why: string) => this.#fatal(why)
+    this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, onFatal })
+    this.#announce()
+    await this.#tier.start()
+    this.#serve(this.#tier, ledger)
+    this.#log.info('ready', { epoch: this.#layout.epoch, pid: process.pid })
+    this.#announce()
+  }
+
+  #listenToSignals(): void {
+    // Listeners may be few and timers hold nothing: this process stays until it ends itself.
+    setInterval(() => {}, 2 ** 30)
+    process.on('SIGTERM', () => this.#stop('SIGTERM'))
+    // A terminal's Ctrl-C reaches the whole group; with a parent, the parent says in which order to stop.
+    process.on('SIGINT', () => {
+      if (!hasParentChannel()) this.#stop('SIGINT')
+    })
+    process.on('SIGHUP', () => {})
+  }
+
+  async #lock(home: string): Promise<void> {
+    for (let waitedMs = 0; ; waitedMs += lockRetryMs) {
+      const lock = lockHome(home)
+      if (lock.kind === 'held') {
+        this.#unlock = lock.release
+        return
+      }
+      if (waitedMs === 0) this.#log.warn('home is locked, waiting', { home, pid: lock.pid })
+      if (waitedMs >= lockWaitMs) throw new Error(`home ${home} is still locked by process ${lock.pid}`)
+      // Two that look at the same moment both give way; chance parts them.
+      await this.#sleep(lockRetryMs + this.#world.random.below(lockRetryMs))
+    }
+  }
+
+  #coordinate(): void {
+    const { clock } = this.#world
+    const socket = `${this.#parts.state}/${socketName}`
+    const coordination = hasParentChannel()
+      ? new EmbeddedCoordination({ clock, dial: parentChannel, onLost: (why) => this.#stop(`parent lost: ${why}`) })
+      : new EmbeddedCoordination({ clock, dial: () => dialHub(socket), redialMs })
+    this.#coordination = coordination
+    coordination.watch(layoutKey, (change) => {
+      this.#applying = this.#applying
+        .then(() => this.#take(change))
+        .catch((error: unknown) => this.#log.error('layout not taken', { error: errorText(error) }))
+    })
+    const beat = () => {
+      if (this.#tier !== undefined) this.#announce()
+      clock.after(heartbeatMs, beat)
+    }
+    clock.after(heartbeatMs, beat)
+  }
+
+  /** Refuses what is poisoned or older; keeps what it takes before it acts on it. */
+  async #take(change: Change): Promise<void> {
+    const { tier, id } = this.#parts
+    const current = this.#layout
+    if (change.key !== layoutKey || change.entry === undefined || current === undefined) return
+    const reading = readLayout(change.entry.value)
+    if (!reading.ok) return this.#log.error('layout refused', { why: reading.why })
+    const { layout } = reading
+    if (layout.epoch < current.epoch) {
+      return this.#log.error('layout refused', { why: `epoch ${layout.epoch} is older than ${current.epoch}` })
+    }
+    if (layout.epoch === current.epoch) return
+    if (homeIn(layout, tier, id) === undefined) {
+      return this.#log.warn('layout passed over: this place is no longer in it', { epoch: layout.epoch })
+    }
+    await writeLayoutFile(this.#world.disk, this.#home, layout)
+    this.#tier?.apply(layout)
+    this.#layout = layout
+    this.#log.info('layout applied', { epoch: layout.epoch })
+    this.#announce()
+  }
+
+  #serve(tier: Tier, ledger: LedgerFile): void {
+    const { id } = this.#parts
+    const operations = {
+      ...tier.operations,
+      status: async () => this.#state(tier),
+      trace: (value: Json) => this.#trace(ledger, value),
+    }
+    for (const [name, answer] of Object.entries(operations)) {
+      this.#coordination?.serve(operationSubject(id, name), answer)
+    }
+  }
+
+  async #trace(ledger: LedgerFile, value: Json): Promise<Json> {
+    const id = typeof value === 'object' && value !== null && 'id' in value ? value['id'] : undefined
+    if (typeof id !== 'string') throw new Error('trace needs an id')
+    await ledger.flush()
+    return asJson(await searchLedger(this.#world.disk, `${this.#home}/ledger`, id))
+  }
+
+  #announce(): void {
+    if (this.#tier === undefined) return
+    this.#coordination?.put(stateKey(this.#parts.id), this.#state(this.#tier)).catch(() => {})
+  }
+
+  #state(tier: Tier): Json {
+    const state: InstanceState = {
+      id: this.#parts.id,
+      tier: this.#parts.tier,
+      pid: process.pid,
+      epoch: this.#layout?.epoch ?? 0,
+      startedAt: this.#startedAt,
+      at: this.#world.clock.now(),
+      ...tier.state(),
+      ...(this.#stopping === undefined ? {} : { phase: 'stopping' }),
+    }
+    return asJson(state)
+  }
+
+  #stop(why: string): void {
+    if (this.#stopping !== undefined) return
+    this.#log.info('stopping', { why })
+    this.#world.clock.after(stopMsMax, () => this.#end(exitTryLater))
+    this.#stopping = this.#finish().then(
+      () => this.#end(0),
+      (error: unknown) => {
+        this.#log.error('stop failed', { error: errorText(error) })
+        this.#end(exitTryLater)
+      },
+    )
+    this.#announce()
+  }
+
+  async #finish(): Promise<void> {
+    await this.#tier?.stop()
+    await this.#ledger?.close()
+    this.#unlock()
+    this.#log.info('stopped')
+  }
+
+  /** What the disk did with the last bytes is known only after a restart: nothing is tidied up. */
+  #fatal(why: string): void {
+    this.#log.error('fatal', { why })
+    this.#world.clock.after(fatalGraceMs, () => this.#end(exitTryLater))
+  }
+
+  #sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#world.clock.after(delayMs, resolve)
+    })
+  }
+}
+
+/** A record of the contract as JSON; undefined keys vanish on the way. */
+export function asJson(value: object): Json {
+  return value as Json
+}
