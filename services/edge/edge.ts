@@ -24,7 +24,9 @@ export interface EdgeOptions {
 }
 
 export interface EdgeStatus {
-  readonly phase: 'starting' | 'ready' | 'stopping'
+  /** `refusing` answers 451 to every message, for the reason in `why`. */
+  readonly phase: 'starting' | 'ready' | 'refusing' | 'stopping'
+  readonly why?: string
   readonly epoch: number
   readonly listeners: readonly { readonly kind: string; readonly host: string; readonly port: number }[]
   readonly load: InstanceLoad
@@ -52,7 +54,7 @@ export class Edge implements EdgeServices {
   #acceptance: Acceptance
   #sessionOptions: SmtpServerOptions
   #greeting
-  #phase: EdgeStatus['phase'] = 'starting'
+  #phase: 'starting' | 'ready' | 'stopping' = 'starting'
   #sweep: Timer | undefined
   #sweptAt = 0
   #acceptedSinceSweep = 0
@@ -121,8 +123,10 @@ export class Edge implements EdgeServices {
 
   state(): EdgeStatus {
     const inFlight = this.handOver.underWay
+    const refusing = this.#phase === 'ready' && !this.handOver.reachesAny
     return {
-      phase: this.#phase,
+      phase: refusing ? 'refusing' : this.#phase,
+      ...(refusing ? { why: 'no queue instance can be reached' } : {}),
       epoch: this.#layout.epoch,
       listeners: this.#listeners.map(({ spec, listener }) => ({ kind: spec.kind, ...listener.address })),
       load: { queued: this.#shells.size, inFlight, acceptedPerSecond: this.#acceptedPerSecond, oldestAgeMs: 0 },

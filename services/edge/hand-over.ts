@@ -50,6 +50,12 @@ export class HandOver implements InstanceChooser {
     return this.#underWay
   }
 
+  /** True while a link to any instance is open. */
+  get reachesAny(): boolean {
+    for (const link of this.#links.values()) if (link.open) return true
+    return false
+  }
+
   /** Connects to every instance of the layout. */
   start(): void {
     this.apply(this.#layout)

@@ -25,8 +25,8 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
     stop: () => edge.stop(),
     apply: (next) => edge.apply(next),
     state: () => {
-      const { phase, listeners, load } = edge.state()
-      return { phase, listeners, load }
+      const { epoch: _epoch, ...state } = edge.state()
+      return state
     },
     operations: {},
   }

@@ -42,6 +42,7 @@ const replies = {
 
 /** After our last word the client has this long to read it and close. */
 const lingerMs = 5000
+const lingerStoppingMs = 1000
 
 export class SmtpShell implements ConnectionHandler {
   readonly #edge: EdgeServices
@@ -126,7 +127,7 @@ export class SmtpShell implements ConnectionHandler {
   check(now: number): void {
     if (this.#handingOver) return
     if (this.#closing) {
-      if (now - this.#activeAt > lingerMs) this.#connection.destroy()
+      if (now - this.#activeAt > (this.#edge.draining ? lingerStoppingMs : lingerMs)) this.#connection.destroy()
       return
     }
     const { limits } = this.#edge.acceptance.edge

@@ -35,8 +35,6 @@ function pathComponent(bytes: ByteString): string | undefined {
   if (bytes === '' || bytes.length > nameBytesMax || bytes.startsWith('.')) return undefined
   if (/[\x00-\x1f\x7f/]/.test(bytes)) return undefined
   const text = Buffer.from(bytes, 'latin1').toString('utf8')
-  if (text.includes('\ufffd')) return undefined
-  const name = text.replace(/[A-Z]+/g, (run) => run.toLowerCase())
-  // What decoding makes of the bytes must not be what the checks above refuse.
-  return Buffer.byteLength(name, 'utf8') === bytes.length ? name : undefined
+  // Node writes U+FFFD for what is no UTF-8, overlong forms of `/` and `.` among it.
+  return text.includes('\ufffd') ? undefined : text.replace(/[A-Z]+/g, (run) => run.toLowerCase())
 }

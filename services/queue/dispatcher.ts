@@ -137,26 +137,32 @@ export class Dispatcher {
   }
 
   #jobsOf(message: LiveMessage, indices: Iterable<number>): DeliveryJob[] {
-    const groups = new Map<string, { to: Destination; dueAt: number; recipients: number[] }>()
+    const groups: { readonly to: Destination; readonly dueAt: number; readonly recipients: number[] }[] = []
+    const byKey = new Map<string, (typeof groups)[number]>()
     for (const index of indices) {
       const recipient = message.recipients[index]
       if (recipient?.status !== 'pending') continue
+      const { dueAt } = recipient
       const to = this.#policy.destinationFor(message, recipient.address)
-      const key = `${to.key} ${recipient.dueAt}`
-      const group = groups.get(key)
-      if (group === undefined) groups.set(key, { to, dueAt: recipient.dueAt, recipients: [index] })
-      else group.recipients.push(index)
+      const known = groups.length > 0 ? byKey.get(`${to.key} ${dueAt}`) : undefined
+      if (known !== undefined && known.recipients.length < this.#policy.recipientsPerAttemptMax) {
+        known.recipients.push(index)
+        continue
+      }
+      const group = { to, dueAt, recipients: [index] }
+      groups.push(group)
+      // Most messages have one recipient and never look here.
+      if (message.recipients.length > 1) byKey.set(`${to.key} ${dueAt}`, group)
     }
     const deadlineAt = message.birthAt + this.#policy.slaMs
-    const jobs: DeliveryJob[] = []
-    const most = this.#policy.recipientsPerAttemptMax
-    for (const { to, dueAt, recipients } of groups.values()) {
-      for (let start = 0; start < recipients.length; start += most) {
-        const part = recipients.length <= most ? recipients : recipients.slice(start, start + most)
-        jobs.push({ destination: to.key, to, dueAt, deadlineAt, message, recipients: part })
-      }
-    }
-    return jobs
+    return groups.map(({ to, dueAt, recipients }) => ({
+      destination: to.key,
+      to,
+      dueAt,
+      deadlineAt,
+      message,
+      recipients,
+    }))
   }
 
   #run(job: DeliveryJob): void {

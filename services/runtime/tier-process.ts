@@ -23,6 +23,7 @@ import { EmbeddedCoordination } from './embedded-coordination.ts'
 import { hasParentChannel, parentChannel } from './embedded-ipc.ts'
 import { dialHub } from './embedded-socket.ts'
 import { lockHome } from './home-lock.ts'
+import { keepAwake } from './keep-awake.ts'
 import { LedgerFile } from './ledger-file.ts'
 import { searchLedger } from './ledger-search.ts'
 import { openLog, type ProcessLog } from './log.ts'
@@ -137,7 +138,7 @@ class TierProcess {
 
   #listenToSignals(): void {
     // Listeners may be few and timers hold nothing: this process stays until it ends itself.
-    setInterval(() => {}, 2 ** 30)
+    keepAwake()
     process.on('SIGTERM', () => this.#stop('SIGTERM'))
     // A terminal's Ctrl-C reaches the whole group; with a parent, the parent says in which order to stop.
     process.on('SIGINT', () => {

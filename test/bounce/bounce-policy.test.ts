@@ -129,6 +129,7 @@ describe('bounces of both formats under attack', () => {
       assert.ok(text.length < 12_000, `${text.length} bytes`)
       assert.ok(text.includes('a?b?c\r\n\u00ff\0end\r\n'), 'the copy keeps its bytes but bare line ends')
       if (format === 'qsbmf') {
+        assert.ok(text.includes('\r\n  550 5.1.1 no\r\n  Bcc: victim@example.org\r\n  <victim@example.org>:\r\n'))
         const reading = readQsbmf(Buffer.from(text, 'latin1'))
         assert.deepEqual(
           reading?.failed.map(({ address }) => address),

@@ -5,7 +5,8 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { processTree } from '../support/process-tree.ts'
+import { gone } from '../support/child.ts'
+import { type ProcessEntry, processTree } from '../support/process-tree.ts'
 import { Seeded } from './load.ts'
 import { type CrashOptions, type CrashReport, CrashWorld } from './world.ts'
 
@@ -36,12 +37,23 @@ export async function killProcesses(options: CrashOptions, kills: number): Promi
 
 async function killOne(world: CrashWorld, target: string): Promise<void> {
   const pid = await pidOf(world, target)
+  const orphans = target === 'up' ? processTree(pid).slice(1) : []
   world.ledger.incident({ kind: 'kill', target, at: Date.now() })
   process.kill(pid, 'SIGKILL')
   if (target !== 'up') return
+  const deaths = orphans.map((orphan) => recordDeath(world, orphan))
   await world.cluster.child.finished
   world.cluster.restart()
   await world.cluster.untilReady(backTimeoutMs)
+  await Promise.all(deaths)
+}
+
+/** The parent's children end after it, each in its own time; that is the moment that explains a duplicate. */
+async function recordDeath(world: CrashWorld, orphan: ProcessEntry): Promise<void> {
+  if (!(await gone(orphan.pid, backTimeoutMs))) throw new Error(`${orphan.command} outlived its parent`)
+  const words = orphan.command.split(' ')
+  const target = targets.find((candidate) => words.includes(candidate)) ?? 'unknown'
+  world.ledger.incident({ kind: 'orphan', target, at: Date.now() })
 }
 
 /** Waits for a process that is just being started again: that it comes back is part of what is tested. */

@@ -24,7 +24,8 @@ export interface Arrival {
   readonly at: number
 }
 
-export type IncidentKind = 'kill' | 'cut'
+/** `orphan`: a child that ended because its parent had been killed. */
+export type IncidentKind = 'kill' | 'orphan' | 'cut'
 
 export interface Incident {
   readonly kind: IncidentKind

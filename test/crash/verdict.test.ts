@@ -50,8 +50,9 @@ test('a second copy is explained only by a queue process that died in the window
     return verdict.unexplained.length
   }
   assert.equal(unexplained('01', 150), 0)
-  assert.equal(unexplained('up', 150), 0)
+  assert.equal(unexplained('all', 150), 0)
   assert.equal(unexplained('e1', 150), 1, 'an edge')
+  assert.equal(unexplained('up', 150), 1, 'the parent')
   assert.equal(unexplained('01', 99), 1, 'before the first copy')
   assert.equal(unexplained('01', 100 + markWindowMs + 1), 1, 'long after the first copy')
 })

@@ -58,9 +58,12 @@ export function deliveryKey(token: string, recipient: string): string {
   return `${token} ${recipient}`
 }
 
-/** An edge keeps no mail and delivers none: its death makes no second copy of what was acknowledged once. */
+/**
+ * An edge keeps no mail and delivers none, nor does the parent: their deaths make no second copy of what was acknowledged
+ * once.
+ */
 function explains(incident: Incident, first: Arrival, second: Arrival): boolean {
-  if (incident.target.startsWith('e')) return false
+  if (incident.target.startsWith('e') || incident.target === 'up') return false
   return incident.at >= first.at && incident.at <= second.at && incident.at - first.at <= markWindowMs
 }
 

@@ -24,11 +24,12 @@ export interface CrashReport {
   readonly verdict: Verdict
   readonly balanced: boolean
   readonly audit: unknown
+  /** Kills and cuts. */
   readonly incidents: number
 }
 
 const clients = 8
-const pauseMs = 15
+const pauseMs = 5
 const arrivalTimeoutMs = 180_000
 const leaveTimeoutMs = 15_000
 
@@ -85,7 +86,12 @@ export class CrashWorld {
     this.#readMaildir()
     const { answer } = await this.cluster.ask(['audit'])
     const balanced = typeof answer === 'object' && answer !== null && 'balanced' in answer && answer.balanced === true
-    return { verdict: judge(this.ledger), balanced, audit: answer, incidents: this.ledger.incidents.length }
+    return {
+      verdict: judge(this.ledger),
+      balanced,
+      audit: answer,
+      incidents: this.ledger.incidents.filter((one) => one.kind !== 'orphan').length,
+    }
   }
 
   /** Throws when a process of the cluster outlives it. */

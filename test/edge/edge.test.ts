@@ -36,6 +36,15 @@ describe('the edge', { concurrency: true }, () => {
     assert.equal(await client.reply(), undefined)
   })
 
+  it('says whether it can reach any instance', async (test) => {
+    const instance = await FakeInstance.start(test)
+    const { edge } = await startEdge(test, { ports: { '00': instance.port } })
+    await eventually(() => edge.state().phase === 'ready')
+    await instance.close()
+    await eventually(() => edge.state().phase === 'refusing')
+    assert.equal(edge.state().why, 'no queue instance can be reached')
+  })
+
   it('refuses relaying, loops, faulty text and size in the session', async (test) => {
     const instance = await FakeInstance.start(test)
     const { port, ledger } = await startEdge(test, {
@@ -82,25 +91,25 @@ describe('the edge', { concurrency: true }, () => {
   })
 
   it('ends sessions that are silent, in commands, in a message, or last too long', async (test) => {
-    const limits = { commandTimeoutMs: 200, dataTimeoutMs: 400, sessionTimeoutMs: 900 }
+    const limits = { commandTimeoutMs: 200, dataTimeoutMs: 400, sessionTimeoutMs: 3000 }
     const { port, edge } = await startEdge(test, { limits })
     const idle = await Client.greeted(test, port)
     const began = Date.now()
     assert.equal((await idle.reply())?.enhanced, '4.4.2')
-    assert.ok(Date.now() - began >= 190)
+    assert.ok(Date.now() - began >= 190 && Date.now() - began < 2000)
     assert.equal(await idle.reply(), undefined)
     const writing = await Client.greeted(test, port)
     writing.send('MAIL FROM:<a@x>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n')
     for (let count = 0; count < 3; count++) await writing.reply()
     const beganText = Date.now()
     assert.equal((await writing.reply())?.code, 421)
-    assert.ok(Date.now() - beganText >= 390)
+    assert.ok(Date.now() - beganText >= 390 && Date.now() - beganText < 2000)
     const busy = await Client.greeted(test, port)
     const beganBusy = Date.now()
     for (let reply = await busy.ask('NOOP'); reply?.code === 250; reply = await busy.ask('NOOP')) {
-      await new Promise((resolve) => setTimeout(resolve, 50))
+      await new Promise((resolve) => setTimeout(resolve, 100))
     }
-    assert.ok(Date.now() - beganBusy >= 800)
+    assert.ok(Date.now() - beganBusy >= 2900)
     await eventually(() => edge.state().load.queued === 0)
   })
 

@@ -41,8 +41,11 @@ const options = {
   offersStartTls: true,
 }
 
+/** What a next hop in its worst mood says. */
+export const wordsOfRefusal = 'not today, not ever'
+
 const noSuchUser = reply(550, '5.1.1', 'no such user')
-const refused = reply(554, '5.7.1', 'not today')
+const refused = reply(554, '5.7.1', wordsOfRefusal)
 const tryLater = reply(451, '4.3.0', 'try later')
 
 export class NextHop {

@@ -8,6 +8,7 @@
  */
 
 import type { Audit } from '../../services/contract/operations.ts'
+import { wordsOfRefusal } from './next-hop.ts'
 import { type Arrival, type Letter, recipientsNamed, type Truth } from './truth.ts'
 
 export interface Ending {
@@ -53,7 +54,7 @@ function judgeLetters(ending: Ending): string[] {
       const reports = (reported.get(recipient) ?? []).filter(
         (bounce) => bounce.recipient === letter.sender || bounce.recipient === postmaster,
       )
-      violations.push(...judgeRecipient(truth, letter, recipient, arrived.has(recipient), reports.length > 0))
+      violations.push(...judgeRecipient(truth, letter, recipient, arrived.has(recipient), reports))
     }
   }
   return violations
@@ -64,15 +65,16 @@ function judgeRecipient(
   letter: Letter,
   recipient: string,
   hasArrived: boolean,
-  isReported: boolean,
+  reports: readonly Arrival[],
 ): string[] {
   const name = `letter ${letter.token} to ${recipient}`
+  const isReported = reports.length > 0
   const isFaultless = truth.faults.size === 0
   if (letter.ackedAtMs !== undefined && !hasArrived && !isReported) return [`lost: ${name} was acknowledged`]
   if (letter.refusedAtMs !== undefined) return [`refused: ${name} got 5yz for no reason of its own`]
   if (letter.attempts.length === 0 && hasArrived) return [`invented: ${name} arrived and was never sent`]
   if (recipient.startsWith('gone-') && hasArrived) return [`invented: ${name} arrived where nobody is`]
-  if (recipient.startsWith('ok-') && isReported && !truth.faults.has('next hop permanent'))
+  if (recipient.startsWith('ok-') && reports.some(({ text }) => !text.includes(wordsOfRefusal)))
     return [`bounced: ${name} failed for no reason of its own`]
   if (isFaultless && hasArrived && isReported) return [`contradiction: ${name} arrived and was reported as failed`]
   return []

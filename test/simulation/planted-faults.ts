@@ -8,88 +8,55 @@
 import type { Transport } from '../../services/contract/delivery.ts'
 import { sameForAll } from '../../services/contract/delivery.ts'
 import { encodeQmtpReply } from '../../services/protocol/qmtp.ts'
-import type {
-  Connection,
-  ConnectionHandler,
-  ConnectOptions,
-  Disk,
-  DiskFile,
-  Network,
-  World,
-} from '../../services/runtime/world.ts'
+import type { Connection, ConnectionHandler, ConnectOptions, DiskFile, Network } from '../../services/runtime/world.ts'
+import { changed, changedDisk, changedFiles } from './changed-world.ts'
 import { honestParts, type ProcessParts } from './process-parts.ts'
 
 export const plants = {
   /** `K` and marks go out while the datasync they wait for is still running. */
-  'early-acknowledgement': {
-    ...honestParts,
-    queueWorld: onFiles(isJournal, (file) => ({
-      datasync: () => {
-        file.datasync().catch(() => {})
-        return Promise.resolve()
-      },
-    })),
-  },
+  'early-acknowledgement': onJournal((file) => ({
+    datasync: () => {
+      file.datasync().catch(() => {})
+      return Promise.resolve()
+    },
+  })),
   /** The journal is written and never made durable. */
-  'missing-datasync': {
-    ...honestParts,
-    queueWorld: onFiles(isJournal, (file) => ({ datasync: () => file.size().then(() => {}) })),
-  },
+  'missing-datasync': onJournal(neverSynced),
   /** Names are never made durable. */
   'missing-directory-sync': {
     ...honestParts,
-    queueWorld: onDisk((disk) => ({ syncDirectory: (directory) => disk.list(directory).then(() => {}) })),
+    queueWorld: (world) =>
+      changedDisk(world, (disk) => ({ syncDirectory: (directory) => disk.list(directory).then(() => {}) })),
   },
   /** Files written aside are renamed or linked into place before their bytes are durable. */
   'rename-before-datasync': {
     ...honestParts,
-    queueWorld: onFiles(
-      (path) => !isJournal(path),
-      (file) => ({ datasync: () => file.size().then(() => {}) }),
-    ),
+    queueWorld: (world) => changedFiles(world, (file, path) => (isJournal(path) ? {} : neverSynced(file))),
   },
   /** The edge takes a lost connection for a refusal, and so offers the package to another instance. */
-  'second-instance': { ...honestParts, edgeWorld: onNetwork((network) => new RefusalWhenLost(network)) },
+  'second-instance': {
+    ...honestParts,
+    edgeWorld: (world) => ({ ...world, network: new RefusalWhenLost(world.network) }),
+  },
   /** A recipient is marked delivered before the next hop has answered. */
-  'mark-before-reply': { ...honestParts, transport: (transport: Transport) => new HastyTransport(transport) },
+  'mark-before-reply': { ...honestParts, transport: (transport) => new HastyTransport(transport) },
 } satisfies Record<string, ProcessParts>
 
 export type PlantName = keyof typeof plants
 
+function neverSynced(file: DiskFile): Partial<DiskFile> {
+  return { datasync: () => file.size().then(() => {}) }
+}
+
+function onJournal(change: (file: DiskFile) => Partial<DiskFile>): ProcessParts {
+  return {
+    ...honestParts,
+    queueWorld: (world) => changedFiles(world, (file, path) => (isJournal(path) ? change(file) : {})),
+  }
+}
+
 function isJournal(path: string): boolean {
   return path.endsWith('.segment')
-}
-
-function onDisk(change: (disk: Disk) => Partial<Disk>): (world: World) => World {
-  return (world) => ({ ...world, disk: changed(world.disk, change(world.disk)) })
-}
-
-function onFiles(
-  applies: (path: string) => boolean,
-  change: (file: DiskFile) => Partial<DiskFile>,
-): (world: World) => World {
-  return onDisk((disk) => ({
-    open: async (path, mode) => {
-      const file = await disk.open(path, mode)
-      return applies(path) ? changed(file, change(file)) : file
-    },
-  }))
-}
-
-function onNetwork(change: (network: Network) => Network): (world: World) => World {
-  return (world) => ({ ...world, network: change(world.network) })
-}
-
-/** `thing` with some of its methods replaced; the others keep their `this`. */
-function changed<Thing extends object>(thing: Thing, replaced: Partial<Thing>): Thing {
-  return new Proxy(thing, {
-    get: (target, name) => {
-      const own = Reflect.get(replaced, name)
-      if (own !== undefined) return own
-      const value: unknown = Reflect.get(target, name)
-      return typeof value === 'function' ? value.bind(target) : value
-    },
-  })
 }
 
 class HastyTransport implements Transport {

@@ -114,13 +114,14 @@ export async function runWell(command: string, args: readonly string[], options:
 
 /** True when the process `pid` has gone; used for processes that are not our children. */
 export async function gone(pid: number, patienceMs = 10_000): Promise<boolean> {
-  for (let waited = 0; waited < patienceMs; waited += 20) {
+  const deadline = performance.now() + patienceMs
+  while (performance.now() < deadline) {
     try {
       process.kill(pid, 0)
     } catch {
       return true
     }
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await new Promise((resolve) => setTimeout(resolve, 5))
   }
   return false
 }

@@ -76,7 +76,6 @@ const anyLength = { addressBytesMax: Infinity, domainBytesMax: Infinity }
 
 /** True where the path written for an address is read back as that address: no address can smuggle a parameter or a line. */
 function isSendable(address: ByteString, kind: 'reverse' | 'forward'): boolean {
-  const path = formatPath(address)
-  const read = parsePath(path, 0, { kind, utf8: true }, anyLength)
-  return read.kind === 'path' && read.address === address && read.end === path.length
+  const read = parsePath(formatPath(address), 0, { kind, utf8: true }, anyLength)
+  return read.kind === 'path' && read.address === address
 }

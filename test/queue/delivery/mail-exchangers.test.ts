@@ -26,7 +26,7 @@ const hosts: DnsTable = {
   'slow.example': 'ETIMEOUT',
   'inside.example': { a: ['10.1.2.3', '127.0.0.1'] },
   'nat.example': { a: ['9.9.9.9'] },
-  'me.example': { a: ['9.9.9.9'] },
+  'me.example': { a: ['9.9.9.8'] },
 }
 
 const table: readonly (readonly [what: string, dns: DnsTable, expected: string, domain?: string])[] = [

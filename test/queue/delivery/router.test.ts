@@ -113,6 +113,15 @@ describe('router', () => {
     assert.equal(wordsOf(new Router(alone, '01').destinationFor('', 'u@abroad.example')), 'smtp:exchange.example:26')
   })
 
+  it('sends bounces from a bounce instance itself, wherever the empty sender is routed', () => {
+    const moved = {
+      ...layout,
+      routes: routes.map((route) => (route.key === '!@' ? { ...route, pool: 'BACKUP' } : route)),
+    }
+    assert.equal(wordsOf(new Router(moved, '90').destinationFor('', 'u@abroad.example')), 'mx:abroad.example')
+    assert.equal(wordsOf(new Router(moved, '80').destinationFor('', 'u@abroad.example')), 'pool:BACKUP 127.0.0.1:2599')
+  })
+
   it('knows only instances of the layout', () => {
     assert.throws(() => new Router(layout, '55'), /no instance 55/)
   })

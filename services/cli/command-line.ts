@@ -1,0 +1,72 @@
+/**
+ * The door to commander: our verbs in, the chosen one with its input out. Usage errors are exit code 2; help is 0.
+ */
+
+import { Command, CommanderError, Option } from 'commander'
+import type { ExitCode, Input, OutputForm, Verb } from './verb.ts'
+
+export interface CommonOptions {
+  readonly conf: string | undefined
+  readonly state: string | undefined
+  readonly output: OutputForm
+}
+
+export type Chosen =
+  | { readonly kind: 'verb'; readonly verb: Verb; readonly input: Input; readonly common: CommonOptions }
+  /** Help or an error has been printed. */
+  | { readonly kind: 'done'; readonly exit: ExitCode }
+
+const groups: Readonly<Record<string, string>> = { queue: 'look into the queues' }
+
+export async function parseCommandLine(argv: readonly string[], verbs: readonly Verb[], version: string): Promise<Chosen> {
+  let chosen: Chosen | undefined
+  const program = new Command('qmq')
+    .description('Qmail Multiple Queue: a mail cluster from one file')
+    .version(version, '-V, --version')
+    .exitOverride()
+    .showHelpAfterError('(qmq help shows the verbs)')
+  const parents = new Map<string, Command>()
+  for (const verb of verbs) {
+    const [first = '', second] = verb.name.split(' ')
+    const parent = second === undefined ? program : groupOf(program, parents, first)
+    const command = parent.command(`${second ?? first} ${verb.arguments ?? ''}`.trim()).description(verb.summary)
+    addOptions(command, verb)
+    command.exitOverride().action((..._arguments: unknown[]) => {
+      chosen = { kind: 'verb', verb, input: inputOf(command), common: commonOf(command) }
+    })
+  }
+  try {
+    await program.parseAsync([...argv], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    return { kind: 'done', exit: error.exitCode === 0 || error.code === 'commander.help' && argv.length > 0 ? 0 : 2 }
+  }
+  return chosen ?? { kind: 'done', exit: 2 }
+}
+
+function groupOf(program: Command, parents: Map<string, Command>, name: string): Command {
+  const known = parents.get(name)
+  if (known !== undefined) return known
+  const group = program.command(name).description(groups[name] ?? name).exitOverride()
+  parents.set(name, group)
+  return group
+}
+
+function addOptions(command: Command, verb: Verb): void {
+  for (const [flags, description] of verb.options ?? []) command.option(flags, description)
+  command
+    .option('--conf <file>', 'the cluster, default ./conf-qmq, else the one that came with qmq')
+    .option('--state <dir>', 'where the cluster lives, default ./state beside ./conf-qmq, else ~/.local/state/qmq')
+    .addOption(
+      new Option('-o, --output <form>', 'how to answer').choices(['text', 'wide', 'json']).default('text'),
+    )
+}
+
+function inputOf(command: Command): Input {
+  return { words: command.args, options: command.opts() }
+}
+
+function commonOf(command: Command): CommonOptions {
+  const { conf, state, output } = command.opts<CommonOptions>()
+  return { conf, state, output }
+}

@@ -1,0 +1,68 @@
+/**
+ * The way of one message through all tiers: every instance's ledger events of its transaction and of the bounces they
+ * name, in order of time. Asks running instances, and reads the files of those that are not.
+ */
+
+import { displayText } from '../protocol/byte-string.ts'
+import type { LedgerEvent } from '../contract/ledger.ts'
+import { transactionOf } from '../contract/transaction-id.ts'
+import { searchLedger } from '../runtime/ledger-search.ts'
+import type { ClusterClient, Place } from './cluster-client.ts'
+import { textTable } from './text-table.ts'
+import type { Context } from './verb.ts'
+
+/** A bounce has the id of its message, so that one round finds all of our own; other links end somewhere. */
+const linkedTransactionsMax = 8
+
+export async function traceMessage(context: Context, client: ClusterClient, id: string): Promise<readonly LedgerEvent[]> {
+  const events: LedgerEvent[] = []
+  const wanted = [transactionOf(id)]
+  for (let next = 0; next < wanted.length && next < linkedTransactionsMax; next++) {
+    const found = await eventsOf(context, client, wanted[next] ?? '')
+    events.push(...found)
+    for (const { bounce } of found) {
+      const linked = bounce === undefined ? undefined : transactionOf(bounce)
+      if (linked !== undefined && !wanted.includes(linked)) wanted.push(linked)
+    }
+  }
+  return events.sort((one, other) => one.at - other.at || rankOf(one) - rankOf(other))
+}
+
+/** Within one millisecond: acceptance first, the edge's 250 next, an end last. */
+function rankOf({ event }: LedgerEvent): number {
+  if (event === 'accepted') return 0
+  if (event === 'received') return 1
+  return event === 'ended' ? 3 : 2
+}
+
+async function eventsOf(context: Context, client: ClusterClient, id: string): Promise<readonly LedgerEvent[]> {
+  const perPlace = await Promise.all(client.places.map((place) => eventsAt(context, client, place, id)))
+  return perPlace.flat()
+}
+
+async function eventsAt(
+  context: Context,
+  client: ClusterClient,
+  place: Place,
+  id: string,
+): Promise<readonly LedgerEvent[]> {
+  const result = await client.ask(place.id, 'trace', { id })
+  if (result.kind === 'reply') return result.value as unknown as readonly LedgerEvent[]
+  return searchLedger(context.world.disk, `${place.home}/ledger`, id)
+}
+
+export function traceTable(events: readonly LedgerEvent[]): string {
+  const start = events[0]?.at ?? 0
+  const rows = events.map((event) => {
+    const { tier, instance, sender, recipients, to, text, bounce } = event
+    const way = [
+      ...(sender === undefined ? [] : [`<${sender}>`]),
+      ...(recipients === undefined ? [] : ['->', recipients.map((recipient) => `<${recipient}>`).join(' ')]),
+      ...(to === undefined ? [] : [`by ${to}`]),
+      ...(bounce === undefined ? [] : [`bounce ${bounce}`]),
+      ...(text === undefined || text === '' ? [] : [`(${text})`]),
+    ]
+    return [`+${event.at - start} ms`, tier, instance, event.event, displayText(way.join(' ')).slice(0, 200)]
+  })
+  return textTable(['TIME', 'TIER', 'INSTANCE', 'EVENT', 'WHAT'], rows)
+}

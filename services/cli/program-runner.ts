@@ -1,0 +1,28 @@
+/** The door to execa: runs another program to its end. A program that is not there is a value, not a throw. */
+
+import { execa } from 'execa'
+
+export type ProgramResult =
+  | { readonly kind: 'ended'; readonly code: number; readonly stdout: string; readonly stderr: string }
+  | { readonly kind: 'missing' }
+
+const outputBytesMax = 256 * 1024 * 1024
+
+export async function runProgram(file: string, words: readonly string[], timeoutMs: number): Promise<ProgramResult> {
+  const options = { reject: false, stdin: 'ignore', timeout: timeoutMs, maxBuffer: outputBytesMax } as const
+  const result = await execa(file, words, options)
+  if (result.code === 'ENOENT') return { kind: 'missing' }
+  const { stdout, stderr } = result
+  return { kind: 'ended', code: result.exitCode ?? 1, stdout, stderr: result.timedOut ? 'it took too long' : stderr }
+}
+
+/** Runs with this terminal's input and output, passing SIGTERM and SIGINT on. */
+export async function runInForeground(file: string, words: readonly string[]): Promise<number> {
+  const running = execa(file, words, { reject: false, stdio: 'inherit' })
+  const pass = (signal: NodeJS.Signals) => running.kill(signal)
+  process.on('SIGTERM', pass)
+  // The terminal gives Ctrl-C to both; the child stops and this command ends with it.
+  process.on('SIGINT', () => {})
+  const result = await running
+  return result.exitCode ?? 1
+}
