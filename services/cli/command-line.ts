@@ -18,7 +18,11 @@ export type Chosen =
 
 const groups: Readonly<Record<string, string>> = { queue: 'look into the queues' }
 
-export async function parseCommandLine(argv: readonly string[], verbs: readonly Verb[], version: string): Promise<Chosen> {
+export async function parseCommandLine(
+  argv: readonly string[],
+  verbs: readonly Verb[],
+  version: string,
+): Promise<Chosen> {
   let chosen: Chosen | undefined
   const program = new Command('qmq')
     .description('Qmail Multiple Queue: a mail cluster from one file')
@@ -39,7 +43,7 @@ export async function parseCommandLine(argv: readonly string[], verbs: readonly 
     await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
-    return { kind: 'done', exit: error.exitCode === 0 || error.code === 'commander.help' && argv.length > 0 ? 0 : 2 }
+    return { kind: 'done', exit: error.exitCode === 0 ? 0 : 2 }
   }
   return chosen ?? { kind: 'done', exit: 2 }
 }
@@ -47,7 +51,10 @@ export async function parseCommandLine(argv: readonly string[], verbs: readonly 
 function groupOf(program: Command, parents: Map<string, Command>, name: string): Command {
   const known = parents.get(name)
   if (known !== undefined) return known
-  const group = program.command(name).description(groups[name] ?? name).exitOverride()
+  const group = program
+    .command(name)
+    .description(groups[name] ?? name)
+    .exitOverride()
   parents.set(name, group)
   return group
 }
@@ -57,9 +64,7 @@ function addOptions(command: Command, verb: Verb): void {
   command
     .option('--conf <file>', 'the cluster, default ./conf-qmq, else the one that came with qmq')
     .option('--state <dir>', 'where the cluster lives, default ./state beside ./conf-qmq, else ~/.local/state/qmq')
-    .addOption(
-      new Option('-o, --output <form>', 'how to answer').choices(['text', 'wide', 'json']).default('text'),
-    )
+    .addOption(new Option('-o, --output <form>', 'how to answer').choices(['text', 'wide', 'json']).default('text'))
 }
 
 function inputOf(command: Command): Input {

@@ -13,6 +13,7 @@ import { keepAwake } from '../runtime/keep-awake.ts'
 import { silentLog } from '../runtime/log.ts'
 import { systemWorld } from '../runtime/system-world.ts'
 import { type CommonOptions, parseCommandLine } from './command-line.ts'
+import { softwareVersion } from './software.ts'
 import type { Context, ExitCode } from './verb.ts'
 import { auditVerb } from './verbs/audit.ts'
 import { checkVerb } from './verbs/check.ts'
@@ -23,7 +24,6 @@ import { statusVerb } from './verbs/status.ts'
 import { traceVerb } from './verbs/trace.ts'
 import { upVerb } from './verbs/up.ts'
 import { versionVerb } from './verbs/version.ts'
-import { softwareVersion } from './software.ts'
 
 const verbs = [
   ...[upVerb, runVerb, statusVerb, sendVerb],

@@ -3,9 +3,9 @@
  * name, in order of time. Asks running instances, and reads the files of those that are not.
  */
 
-import { displayText } from '../protocol/byte-string.ts'
 import type { LedgerEvent } from '../contract/ledger.ts'
 import { transactionOf } from '../contract/transaction-id.ts'
+import { displayText } from '../protocol/byte-string.ts'
 import { searchLedger } from '../runtime/ledger-search.ts'
 import type { ClusterClient, Place } from './cluster-client.ts'
 import { textTable } from './text-table.ts'
@@ -14,7 +14,11 @@ import type { Context } from './verb.ts'
 /** A bounce has the id of its message, so that one round finds all of our own; other links end somewhere. */
 const linkedTransactionsMax = 8
 
-export async function traceMessage(context: Context, client: ClusterClient, id: string): Promise<readonly LedgerEvent[]> {
+export async function traceMessage(
+  context: Context,
+  client: ClusterClient,
+  id: string,
+): Promise<readonly LedgerEvent[]> {
   const events: LedgerEvent[] = []
   const wanted = [transactionOf(id)]
   for (let next = 0; next < wanted.length && next < linkedTransactionsMax; next++) {

@@ -1,24 +1,23 @@
 #!/usr/bin/env node
 /*
- * The command's first file: refuses a Node that is too old in one clear line, then hands over. Plain, old JavaScript, so
- * that the refusal itself can be read by the Node it refuses.
+ * The command's first file: refuses a Node that is too old in one clear line, then hands over. In the JavaScript of Node 12,
+ * so that the refusal itself can be read by the Node it refuses.
  */
-var wanted = [22, 19]
-var found = process.versions.node.split('.').map(Number)
+const wanted = [22, 19]
+const found = process.versions.node.split('.').map(Number)
+const emitWarning = process.emitWarning
+
 if (found[0] < wanted[0] || (found[0] === wanted[0] && found[1] < wanted[1])) {
-  process.stderr.write(
-    'qmq needs Node.js ' + wanted.join('.') + ' or newer; this is ' + process.versions.node +
-      ' (`npm ci` fetches a newer one: start with `npx qmq` or `npm start`)\n',
-  )
+  const remedy = '`npm ci` brings a newer one along: start with `npm start` or `npx qmq`'
+  process.stderr.write(`qmq needs Node.js ${wanted.join('.')} or newer, this is ${process.versions.node}; ${remedy}\n`)
   process.exitCode = 2
 } else {
   // Some releases announce at every start that they run TypeScript; that is no news here.
-  var emitWarning = process.emitWarning
-  process.emitWarning = function (warning, type) {
-    if (type !== 'ExperimentalWarning') emitWarning.apply(process, arguments)
+  process.emitWarning = (warning, type, ...rest) => {
+    if (type !== 'ExperimentalWarning') emitWarning.call(process, warning, type, ...rest)
   }
-  import('./main.ts').catch(function (error) {
-    process.stderr.write((error && error.stack ? error.stack : String(error)) + '\n')
+  import('./main.ts').catch((error) => {
+    process.stderr.write(`${error instanceof Error ? error.stack : error}\n`)
     process.exitCode = 1
   })
 }

@@ -3,9 +3,9 @@
  * certificate may be self-signed, so it is not checked), one message after the other.
  */
 
-import { byteStringOf, type ByteString } from '../protocol/byte-string.ts'
-import { DotWriter } from '../protocol/smtp/dot-writer.ts'
+import { type ByteString, byteStringOf } from '../protocol/byte-string.ts'
 import { type SmtpClientEvent, SmtpClientSession, type SmtpOutcome } from '../protocol/smtp/client-session.ts'
+import { DotWriter } from '../protocol/smtp/dot-writer.ts'
 import type { Connection, ConnectionHandler, Timer, World } from '../runtime/world.ts'
 
 export interface Submission {

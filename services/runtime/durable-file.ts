@@ -20,6 +20,25 @@ export async function writeFileDurably(disk: Disk, path: string, chunks: readonl
   await disk.syncDirectory(path.slice(0, path.lastIndexOf('/')))
 }
 
+/**
+ * Makes a directory whose name survives a power cut: its parents up to `levels` above it are synced, because any of them may be
+ * new as well. Parents that may not be read are somebody else's, and old.
+ */
+export async function makeDirectoryDurably(disk: Disk, path: string, levels = 4): Promise<void> {
+  await disk.makeDirectory(path)
+  let parent = path
+  for (let level = 0; level < levels; level++) {
+    parent = parent.slice(0, parent.lastIndexOf('/'))
+    if (parent === '') return
+    try {
+      await disk.syncDirectory(parent)
+    } catch (error) {
+      if (errorCode(error) === 'EACCES' || errorCode(error) === 'EPERM') return
+      throw error
+    }
+  }
+}
+
 export async function removeIfThere(disk: Disk, path: string): Promise<void> {
   try {
     await disk.unlink(path)

@@ -1,15 +1,15 @@
 /**
- * Power cuts under load: the file system with the whole state directory stops at once, everything unsynced is gone, every
- * process dies a moment later, and the cluster starts again on what is left.
+ * Power cuts under load: every process is frozen, the file system with the whole state directory is shut down, everything
+ * unsynced is gone, the processes die without having run again, and the cluster starts on what is left.
  *
- * Between the cut and the deaths the processes still run on a dead disk: an acknowledgement given then counts, and would be
- * found as a loss.
+ * Frozen first, because a power cut ends programs and disk in one instant. Were they left running, an fdatasync that was under
+ * way could return success: ext4 ends the write-back of a page whose extent it can no longer record without an error.
  */
 
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gone } from '../support/child.ts'
-import { processTree } from '../support/process-tree.ts'
+import { processState, processTree } from '../support/process-tree.ts'
 import { Seeded } from './load.ts'
 import { PowerCutDisk } from './power-cut-disk.ts'
 import { type CrashOptions, type CrashReport, CrashWorld } from './world.ts'
@@ -17,7 +17,6 @@ import { type CrashOptions, type CrashReport, CrashWorld } from './world.ts'
 const startTimeoutMs = 60_000
 const loadMsMin = 100
 const loadMsSpread = 900
-const afterCutMs = 60
 
 export async function cutPower(options: Omit<CrashOptions, 'state'>, cuts: number): Promise<CrashReport> {
   const disk = await PowerCutDisk.make()
@@ -41,25 +40,34 @@ export async function cutPower(options: Omit<CrashOptions, 'state'>, cuts: numbe
 async function cutOnce(world: CrashWorld, disk: PowerCutDisk, round: number, loadMs: number): Promise<void> {
   const load = world.load(round)
   await sleep(loadMs)
-  await disk.cut()
-  await sleep(afterCutMs)
-  await killAll(world)
-  // Until here a next hop could still be given mail whose mark would never be durable.
+  const frozen = await freeze(world)
   world.ledger.incident({ kind: 'cut', target: 'all', at: Date.now() })
+  await disk.cut()
+  await killAll(world, frozen)
   await load.stop()
   await disk.powerOn()
   world.cluster.restart()
   await world.cluster.untilReady(startTimeoutMs)
 }
 
-async function killAll(world: CrashWorld): Promise<void> {
+/** Stops the whole tree, the parent first so that it starts nothing anew, and waits until none of it runs. */
+async function freeze(world: CrashWorld): Promise<number[]> {
+  process.kill(world.cluster.child.pid, 'SIGSTOP')
   const pids = processTree(world.cluster.child.pid).map((entry) => entry.pid)
+  for (const pid of pids) process.kill(pid, 'SIGSTOP')
+  while (!pids.every(isStopped)) await sleep(1)
+  return pids
+}
+
+/** A child that had ended by itself counts: it runs no more. */
+function isStopped(pid: number): boolean {
+  const state = processState(pid)
+  return state === 'T' || state === 'Z' || state === ''
+}
+
+async function killAll(world: CrashWorld, pids: readonly number[]): Promise<void> {
   for (const pid of pids) {
-    try {
-      process.kill(pid, 'SIGKILL')
-    } catch {
-      // It ended by itself: a failed fsync is fatal.
-    }
+    if (processState(pid) !== '') process.kill(pid, 'SIGKILL')
   }
   await world.cluster.child.finished
   for (const pid of pids) {

@@ -41,6 +41,13 @@ export function listProcesses(): ProcessEntry[] {
   return entries
 }
 
+/** The kernel's letter for what a process does (`T` is stopped, `Z` ended and not waited for); '' when it has gone. */
+export function processState(pid: number): string {
+  const text = readOrEmpty(`/proc/${pid}/stat`)
+  const close = text.lastIndexOf(')')
+  return close < 0 ? '' : text.charAt(close + 2)
+}
+
 /** `root` and all its descendants. */
 export function processTree(root: number): ProcessEntry[] {
   const all = listProcesses()

@@ -76,8 +76,6 @@ export class QmtpTransport implements Transport {
   readonly #stranded = new Set<QmtpDelivery>()
   /** The host of each message whose outcome is unclear, oldest first. */
   readonly #bound = new Map<string, { readonly host: string; readonly until: number }>()
-  /** Equal hosts take turns. */
-  #turn = 0
   #closed = false
   #sweep: Timer | undefined
 
@@ -122,25 +120,28 @@ export class QmtpTransport implements Transport {
     this.#watch()
   }
 
-  /** To its bound host, or to the least loaded one not tried in this round. */
+  /** To its bound host, or to the first one not tried in this round. */
   #place(delivery: QmtpDelivery): void {
     const link = this.#choose(delivery)
     if (link?.offer(delivery) === true) delivery.link = link
     else this.#stranded.add(delivery)
   }
 
+  /**
+   * The hosts in an order that only the message's id decides: after a crash, which forgets who was asked, the same host is
+   * asked again, and it knows what it has.
+   */
   #choose(delivery: QmtpDelivery): QmtpLink | undefined {
     const { hosts } = delivery
-    const first = this.#turn++
-    let best: QmtpLink | undefined
+    const first = hashOf(delivery.attempt.id) % hosts.length
     for (let step = 0; step < hosts.length; step++) {
       const host = hosts[(first + step) % hosts.length]!
       const name = nameOf(host)
       if (delivery.boundTo === undefined ? delivery.tried.has(name) : delivery.boundTo !== name) continue
       const link = this.#linkTo(host, name)
-      if (link.accepting && (best === undefined || isBetter(link, best))) best = link
+      if (link.accepting) return link
     }
-    return best
+    return undefined
   }
 
   #linkTo(host: Address, name: string): QmtpLink {
@@ -243,7 +244,9 @@ function nameOf(host: Address): string {
   return `${host.host}:${host.port}`
 }
 
-/** Open before connecting, then the shorter line. */
-function isBetter(link: QmtpLink, than: QmtpLink): boolean {
-  return link.open === than.open ? link.load < than.load : link.open
+/** FNV-1a: spreads messages evenly over equal hosts. */
+function hashOf(id: string): number {
+  let hash = 2166136261
+  for (let index = 0; index < id.length; index++) hash = Math.imul(hash ^ id.charCodeAt(index), 16777619)
+  return hash >>> 0
 }

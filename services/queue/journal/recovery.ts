@@ -7,7 +7,7 @@
  */
 
 import { errorText } from '../../protocol/failure.ts'
-import { removeIfThere, writeFileDurably } from '../../runtime/durable-file.ts'
+import { makeDirectoryDurably, removeIfThere, writeFileDurably } from '../../runtime/durable-file.ts'
 import type { Clock, Disk, Log } from '../../runtime/world.ts'
 import { type IdIndex, idKey } from '../id-index.ts'
 import type { LiveMessages, Location } from '../live-messages.ts'
@@ -69,8 +69,8 @@ export async function recover(
   live: LiveMessages,
   ids: IdIndex,
 ): Promise<Recovered> {
-  await world.disk.makeDirectory(directory)
-  await world.disk.makeDirectory(quarantineOf(directory))
+  await makeDirectoryDurably(world.disk, directory)
+  await makeDirectoryDurably(world.disk, quarantineOf(directory), 1)
   const recovery = new Recovery(world, directory, live, ids, 'repair')
   return recovery.run()
 }

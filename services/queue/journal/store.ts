@@ -64,6 +64,12 @@ export class JournalStore implements SegmentSource {
   #spares: string[] = []
   #nextSpare = 1
   #sinceSnapshot = 0
+  /** The newest durable snapshot: a replay from it needs every segment from here on. */
+  #snapshotNext = 0
+  /** The last segment the journal was given a file for. */
+  #taken = 0
+  /** Ids of closed segments on their way to the disk; no segment is dropped before. */
+  #unsavedIds: { readonly segment: number; readonly ids: Buffer }[] = []
   #housekeeping: Promise<void> = Promise.resolve()
   #prepared: { readonly segment: number; readonly file: Promise<DiskFile> } | undefined
   #closing = false
@@ -90,6 +96,7 @@ export class JournalStore implements SegmentSource {
     this.#spares = [...recovered.spares]
     this.#nextSpare = recovered.nextSpare
     this.#sinceSnapshot = recovered.segmentsRead
+    this.#snapshotNext = recovered.snapshot ?? 0
     this.#journal = new Journal(
       this.#world,
       { live: this.#live, limits: this.#limits, segments: this, onFatal: this.#onFatal },
@@ -118,7 +125,10 @@ export class JournalStore implements SegmentSource {
     const end = await this.journal.close()
     await this.#housekeeping
     if (this.journal.failure === undefined) {
-      if (this.#ids.freshCount > 0) await this.#saveIds(end.previous.segment, this.#ids.takeFresh())
+      if (this.#ids.freshCount > 0) {
+        this.#unsavedIds.push({ segment: end.previous.segment, ids: this.#ids.takeFresh() })
+      }
+      await this.#saveIds()
       await this.#writeSnapshot(end.nextSegment, encodeSnapshot(this.#live, end.nextSegment, this.journal.nextNumber))
     }
     const prepared = this.#prepared
@@ -130,13 +140,14 @@ export class JournalStore implements SegmentSource {
   take(segment: number): Promise<DiskFile> {
     const prepared = this.#prepared
     this.#prepared = undefined
+    this.#taken = segment
     return prepared?.segment === segment ? prepared.file : this.#makeSegment(segment)
   }
 
   closed(segment: number, next: number): void {
     this.#closed.push(segment)
     this.#sinceSnapshot++
-    const ids = this.#ids.takeFresh()
+    this.#unsavedIds.push({ segment, ids: this.#ids.takeFresh() })
     this.#ids.expire(this.#world.clock.now())
     const snapshot =
       this.#sinceSnapshot >= this.#limits.segmentsPerSnapshot
@@ -144,7 +155,7 @@ export class JournalStore implements SegmentSource {
         : undefined
     if (snapshot !== undefined) this.#sinceSnapshot = 0
     this.#inBackground(async () => {
-      await this.#saveIds(segment, ids)
+      await this.#saveIds()
       if (snapshot !== undefined) await this.#writeSnapshot(next, snapshot)
       await this.#clean()
       this.#prepare(next + 1)
@@ -183,7 +194,7 @@ export class JournalStore implements SegmentSource {
 
   /** Makes the next segment's file before it is needed, so that no batch waits for a directory to be synced. */
   #prepare(segment: number): void {
-    if (this.#closing || this.#prepared !== undefined || this.journal.currentSegment !== segment - 1) return
+    if (this.#closing || this.#prepared !== undefined || this.#taken !== segment - 1) return
     const file = this.#makeSegment(segment)
     file.catch(() => {
       this.#prepared = undefined
@@ -191,12 +202,16 @@ export class JournalStore implements SegmentSource {
     this.#prepared = { segment, file }
   }
 
-  async #saveIds(segment: number, ids: Buffer): Promise<void> {
-    await writeFileDurably(this.#world.disk, this.#path(`${segmentName(segment)}.ids`), [ids])
+  async #saveIds(): Promise<void> {
+    for (let next = this.#unsavedIds[0]; next !== undefined; next = this.#unsavedIds[0]) {
+      await writeFileDurably(this.#world.disk, this.#path(`${segmentName(next.segment)}.ids`), [next.ids])
+      this.#unsavedIds.shift()
+    }
   }
 
   async #writeSnapshot(next: number, chunks: readonly Buffer[]): Promise<void> {
     await writeFileDurably(this.#world.disk, this.#path(snapshotName(next)), chunks)
+    this.#snapshotNext = next
     for (const name of await this.#world.disk.list(this.#directory)) {
       if (name.endsWith('.snapshot') && name < snapshotName(next)) await this.#world.disk.unlink(this.#path(name))
     }
@@ -205,7 +220,8 @@ export class JournalStore implements SegmentSource {
   async #clean(): Promise<void> {
     for (;;) {
       const oldest = this.#closed[0]
-      if (oldest === undefined || this.#closing || this.journal.failure !== undefined) return
+      if (oldest === undefined || oldest >= this.#snapshotNext) return
+      if (this.#closing || this.journal.failure !== undefined) return
       if (this.#live.inSegment(oldest).size > 0) {
         if (!this.#isWasteful()) return
         if (!(await this.#carryForward(oldest))) return

@@ -28,6 +28,10 @@ function poolOf(...peers: readonly { readonly port: number }[]): Destination {
 const id = '01JDB0000000000000000000AA'
 const ours = `Received: from x ([127.0.0.1])\r\n  by mx.example with QMTP id ${id}; 23 Nov 2026 03:25:59 -0000\r\n`
 
+function idOf(count: number): string {
+  return `01JDABCDEFGH0123456789AB${String(count).padStart(2, '0')}`
+}
+
 function attempt(destination: Destination, changes: Partial<Attempt> = {}): Attempt {
   return attemptTo(destination, { id, body: bodyOf(`${ours}Subject: x\r\n\r\nhi\r\n`), ...changes })
 }
@@ -115,8 +119,17 @@ describe('QMTP transport', () => {
       await outcomesOf(made, attempt(poolOf(first, second)))
     }
     assert.deepEqual([bound.packages.length, other.packages.length], [4, 0])
-    for (let count = 0; count < 2; count++) await outcomesOf(made, attempt(poolOf(first, second)))
-    assert.ok(other.packages.length > 0, 'an answer ends the binding')
+    for (let count = 0; count < 20; count++) await outcomesOf(made, attempt(poolOf(first, second), { id: idOf(count) }))
+    assert.ok(other.packages.length > 0, 'other messages go to either host')
+  })
+
+  it('asks the same host again after a crash forgot who was asked', async () => {
+    const peers = [await server(), await server()]
+    for (const peer of peers) peer.script = () => 'drop'
+    for (let life = 0; life < 4; life++) {
+      await outcomesOf(transport({ unclearRetryMs: 0 }), attempt(poolOf(...peers), { id: idOf(7) }))
+    }
+    assert.deepEqual(peers.map((peer) => peer.packages.length).sort(), [0, 4])
   })
 
   it('is free again where the destination no longer has the host', async () => {
@@ -162,7 +175,9 @@ describe('QMTP transport', () => {
   it('spreads attempts over equal hosts and pipelines them', async () => {
     const peers = [await server(), await server()]
     const made = transport()
-    const attempts = Array.from({ length: 40 }, () => outcomesOf(made, attempt(poolOf(...peers))))
+    const attempts = Array.from({ length: 40 }, (_, count) =>
+      outcomesOf(made, attempt(poolOf(...peers), { id: idOf(count) })),
+    )
     for (const outcomes of await Promise.all(attempts)) assert.deepEqual(outcomes, ['ok ok 1 qp 2'])
     for (const peer of peers) {
       assert.ok(peer.packages.length >= 10, `${peer.packages.length} of 40`)

@@ -1,0 +1,122 @@
+/**
+ * The running cluster below `qmq up`: the hub with its socket, a process per place of the layout, their logs.
+ *
+ * Children reach the hub over IPC, commands over `<state>/qmq.sock`. A log line of a child goes to `<state>/log/<id>.log`;
+ * warnings and errors also to the terminal.
+ */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { layoutKey, stateKey } from '../contract/coordination.ts'
+import type { Layout } from '../contract/layout.ts'
+import type { InstanceState } from '../contract/operations.ts'
+import { launchChild } from '../runtime/child-launcher.ts'
+import { EmbeddedHub } from '../runtime/embedded-hub.ts'
+import { type HubListener, listenForClients } from '../runtime/embedded-socket.ts'
+import { LogFile } from '../runtime/log-file.ts'
+import { type Ending, type Launched, Supervisor } from '../runtime/supervisor.ts'
+import type { TierKind } from '../runtime/tier-layout.ts'
+import { asJson, socketName } from '../runtime/tier-process.ts'
+import { tierProgram } from './software.ts'
+import type { Context } from './verb.ts'
+
+/** Longer than an edge's own patience with clients that are sending. */
+const stopMs = 12_000
+
+export class ClusterTree {
+  readonly ids: readonly string[]
+  readonly #context: Context
+  readonly #hub: EmbeddedHub
+  readonly #tiers: ReadonlyMap<string, TierKind>
+  readonly #logs = new Map<string, LogFile>()
+  readonly #supervisor: Supervisor
+  #listener: HubListener | undefined
+
+  private constructor(context: Context, layout: Layout) {
+    this.#context = context
+    const edges = layout.edges.map(({ id }) => [id, 'edge'] as const)
+    const queues = layout.instances.map(({ id }) => [id, 'queue'] as const)
+    this.#tiers = new Map<string, TierKind>([...queues, ...edges])
+    this.ids = [...this.#tiers.keys()]
+    this.#hub = new EmbeddedHub(context.world.clock)
+    this.#hub.store.put(layoutKey, asJson(layout))
+    const events = {
+      started: () => {},
+      ended: (id: string, pid: number, ending: Ending, restartInMs: number | undefined) =>
+        this.#ended(id, pid, ending, restartInMs),
+    }
+    this.#supervisor = new Supervisor(context.world.clock, (id, ended) => this.#launch(id, ended), events)
+  }
+
+  /** Rejects where the socket cannot be made. The instances come up by themselves; `states` tells. */
+  static async start(context: Context, layout: Layout): Promise<ClusterTree> {
+    const tree = new ClusterTree(context, layout)
+    fs.mkdirSync(path.join(context.state, 'log'), { recursive: true, mode: 0o700 })
+    tree.#listener = await listenForClients(path.join(context.state, socketName), (channel) =>
+      tree.#hub.attach(channel),
+    )
+    for (const id of tree.ids) tree.#supervisor.start(id)
+    return tree
+  }
+
+  /** What the processes that run now say of themselves. */
+  states(): readonly InstanceState[] {
+    const entries = this.ids.map((id) => this.#hub.store.get(stateKey(id)))
+    const states = entries.flatMap((entry) => (entry === undefined ? [] : [entry.value as unknown as InstanceState]))
+    return states.filter((state) => state.pid === this.#supervisor.pidOf(state.id))
+  }
+
+  /** Edges, then queues. Resolves when every process has ended. */
+  async stop(): Promise<void> {
+    const ofTier = (tier: TierKind) => this.ids.filter((id) => this.#tiers.get(id) === tier)
+    await this.#supervisor.stop([ofTier('edge'), ofTier('queue')], stopMs)
+    this.#hub.close()
+    await this.#listener?.close()
+    for (const log of this.#logs.values()) log.close()
+  }
+
+  #launch(id: string, ended: (ending: Ending) => void): Launched {
+    const spec = {
+      program: tierProgram(this.#tiers.get(id) ?? 'queue'),
+      arguments: ['run', '--state', this.#context.state, '--id', id],
+      log: this.#logOf(id),
+      line: (line: string) => this.#tell(id, line),
+      attach: this.#hub.attach.bind(this.#hub),
+    }
+    return launchChild(spec, ended)
+  }
+
+  #logOf(id: string): LogFile {
+    const known = this.#logs.get(id)
+    if (known !== undefined) return known
+    const log = new LogFile(path.join(this.#context.state, 'log', `${id}.log`))
+    this.#logs.set(id, log)
+    return log
+  }
+
+  #ended(id: string, pid: number, ending: Ending, restartInMs: number | undefined): void {
+    this.#hub.store.delete(stateKey(id))
+    if (restartInMs === undefined) return
+    const how = ending.error ?? (ending.signal === null ? `exit code ${ending.code}` : `signal ${ending.signal}`)
+    this.#context.complain(`${id}: process ${pid} ended (${how}), starting again in ${restartInMs} ms`)
+  }
+
+  #tell(id: string, line: string): void {
+    const text = warningOf(line)
+    if (text !== undefined) this.#context.complain(`${id}: ${text}`)
+  }
+}
+
+/** A line for the terminal: warnings and errors of the log in short, whatever is no log line as it is. */
+function warningOf(line: string): string | undefined {
+  try {
+    const entry: unknown = JSON.parse(line)
+    if (typeof entry !== 'object' || entry === null) return line
+    const { level, msg, time: _time, tier: _tier, instance: _instance, ...fields } = entry as Record<string, unknown>
+    if (level !== 'warn' && level !== 'error') return undefined
+    const details = Object.entries(fields).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`)
+    return `${level}: ${String(msg)}${details.join('')}`
+  } catch {
+    return line
+  }
+}
