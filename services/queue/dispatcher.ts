@@ -21,7 +21,7 @@ import type { Clock, Log, Timer } from '../runtime/world.ts'
 import type { JournalRecord } from './journal/record.ts'
 import type { JournalStore } from './journal/store.ts'
 import { hasFailed, type LiveMessage, type LiveMessages } from './live-messages.ts'
-import { expired, isLastAttempt, nextAttemptAt } from './retry.ts'
+import { boundedDueAt, expired, isLastAttempt, nextAttemptAt } from './retry.ts'
 import { type Job, Scheduler, type SchedulerLimits } from './scheduler.ts'
 
 export interface Transports {
@@ -130,19 +130,19 @@ export class Dispatcher {
   /** Jobs for those of the recipients that are pending, one for each destination and due time. */
   #schedule(message: LiveMessage, indices: Iterable<number>): void {
     const now = this.#world.clock.now()
-    for (const job of this.#jobsOf(message, indices)) {
+    for (const job of this.#jobsOf(message, indices, now)) {
       if (job.to.kind === 'hold') this.#onHold.push(job)
       else this.#scheduler.add(job, now)
     }
   }
 
-  #jobsOf(message: LiveMessage, indices: Iterable<number>): DeliveryJob[] {
+  #jobsOf(message: LiveMessage, indices: Iterable<number>, now: number): DeliveryJob[] {
     const groups: { readonly to: Destination; readonly dueAt: number; readonly recipients: number[] }[] = []
     const byKey = new Map<string, (typeof groups)[number]>()
     for (const index of indices) {
       const recipient = message.recipients[index]
       if (recipient?.status !== 'pending') continue
-      const { dueAt } = recipient
+      const dueAt = boundedDueAt(recipient.dueAt, message.birthAt, now)
       const to = this.#policy.destinationFor(message, recipient.address)
       const known = groups.length > 0 ? byKey.get(`${to.key} ${dueAt}`) : undefined
       if (known !== undefined && known.recipients.length < this.#policy.recipientsPerAttemptMax) {
@@ -218,7 +218,8 @@ export class Dispatcher {
   #ended(job: DeliveryJob, startedAt: number, outcomes: readonly Outcome[]): void {
     const now = this.#world.clock.now()
     this.#scheduler.end(job, outcomes.some(reachedPeer), now)
-    const last = isLastAttempt(job.message.birthAt, startedAt, this.#policy.lifetimeMs)
+    const attempts = Math.max(...job.recipients.map((index) => job.message.recipients[index]!.attempts))
+    const last = isLastAttempt(job.message.birthAt, startedAt, this.#policy.lifetimeMs, attempts)
     const settled: (typeof outcomes)[number][] = outcomes.map((outcome) =>
       outcome.kind === 'failed' && last && outcome.failure.class === 'temporary'
         ? { ...outcome, failure: expired(outcome.failure) }

@@ -14,6 +14,7 @@ import type { Audit, InstanceLoad, QueuedMessage } from '../contract/operations.
 import { displayText } from '../protocol/byte-string.ts'
 import { errorText } from '../protocol/failure.ts'
 import { defaultQmtpServerLimits } from '../protocol/qmtp.ts'
+import { SteadyClock } from '../runtime/steady-clock.ts'
 import type { Timer, World } from '../runtime/world.ts'
 import { defaultAcceptanceLimits } from './acceptance.ts'
 import { Bouncer } from './bouncer.ts'
@@ -92,13 +93,14 @@ export class QueueInstance {
     this.#limits = { ...defaultQueueLimits, ...parts.limits }
     this.#spec = specOf(parts.layout, parts.id)
     const { ledger } = parts
+    const aging = { ...world, clock: new SteadyClock(world.clock) }
     this.#store = new JournalStore(
       world,
       `${this.home}/journal`,
       { live: this.#live, ids: this.#ids, onFatal: (error) => this.#fatal(error) },
       this.#limits.store,
     )
-    this.#dispatcher = new Dispatcher(world, {
+    this.#dispatcher = new Dispatcher(aging, {
       instance: parts.id,
       store: this.#store,
       live: this.#live,
@@ -108,7 +110,7 @@ export class QueueInstance {
       onFailed: (message) => this.#bouncer.report(message),
     })
     const pool = poolOf(parts.layout, this.#spec.pool)
-    this.#intake = new Intake(world, {
+    this.#intake = new Intake(aging, {
       instance: parts.id,
       cluster: parts.layout.cluster,
       store: this.#store,

@@ -13,15 +13,27 @@ export type RetryChannel = 'local' | 'remote'
 
 const skipSeconds: { readonly [channel in RetryChannel]: number } = { local: 10, remote: 20 }
 
-/** Unix milliseconds in and out; a birth in the future counts as now. */
+/**
+ * Unix milliseconds in and out. A birth in the future, which only a clock that was set back can give, counts as now: unlike
+ * qmail's, such a message does not wait for the clock to come round again.
+ */
 export function nextAttemptAt(birthAt: number, attemptAt: number, channel: RetryChannel): number {
-  const elapsedSeconds = Math.max(0, Math.floor((attemptAt - birthAt) / 1000))
-  const root = Math.floor(Math.sqrt(elapsedSeconds)) + skipSeconds[channel]
-  return birthAt + root * root * 1000
+  const from = Math.min(birthAt, attemptAt)
+  const root = Math.floor(Math.sqrt(Math.floor((attemptAt - from) / 1000))) + skipSeconds[channel]
+  return from + root * root * 1000
 }
 
-export function isLastAttempt(birthAt: number, attemptAt: number, lifetimeMs: number): boolean {
-  return attemptAt > birthAt + lifetimeMs
+/** No message expires on the word of a clock alone: it has been tried this often before. */
+const attemptsBeforeExpiry = 3
+
+/** `attempts` are those made before this one. */
+export function isLastAttempt(birthAt: number, attemptAt: number, lifetimeMs: number, attempts: number): boolean {
+  return attemptAt > birthAt + lifetimeMs && attempts >= attemptsBeforeExpiry
+}
+
+/** A due time read back from the journal: never later than the schedule would have it from `now`. */
+export function boundedDueAt(dueAt: number, birthAt: number, now: number): number {
+  return Math.min(dueAt, nextAttemptAt(birthAt, now, 'remote'))
 }
 
 /** What a temporary failure becomes at the last attempt. */

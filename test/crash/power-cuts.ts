@@ -41,9 +41,10 @@ async function cutOnce(world: CrashWorld, disk: PowerCutDisk, round: number, loa
   const load = world.load(round)
   await sleep(loadMs)
   const frozen = await freeze(world)
-  world.ledger.incident({ kind: 'cut', target: 'all', at: Date.now() })
   await disk.cut()
   await killAll(world, frozen)
+  // Not before: the next hop may still read what was sent to it before the freeze.
+  world.ledger.incident({ kind: 'cut', target: 'all', at: Date.now() })
   await load.stop()
   await disk.powerOn()
   world.cluster.restart()

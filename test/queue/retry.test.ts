@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { test } from 'node:test'
 import { temporary } from '../../services/protocol/failure.ts'
-import { expired, isLastAttempt, nextAttemptAt, type RetryChannel } from '../../services/queue/retry.ts'
+import { boundedDueAt, expired, isLastAttempt, nextAttemptAt, type RetryChannel } from '../../services/queue/retry.ts'
 
 const vectors = JSON.parse(fs.readFileSync(new URL('../golden/vectors/retry.json', import.meta.url), 'utf8')) as {
   readonly local_first_20: readonly number[]
@@ -17,7 +17,7 @@ function attempts(channel: RetryChannel, lifetimeMs: number): number[] {
   const seconds: number[] = []
   for (let at = birthAt; ; at = nextAttemptAt(birthAt, at, channel)) {
     seconds.push((at - birthAt) / 1000)
-    if (isLastAttempt(birthAt, at, lifetimeMs)) return seconds
+    if (isLastAttempt(birthAt, at, lifetimeMs, seconds.length - 1)) return seconds
   }
 }
 
@@ -46,8 +46,17 @@ test('retry: the last attempt and their number are qmail-send’s', () => {
   }
 })
 
-test('retry: a clock behind the birth waits no less than the first interval, and expiry keeps the reason', () => {
-  assert.equal(nextAttemptAt(birthAt, birthAt - 5000, 'remote'), birthAt + 400_000)
+test('retry: a clock set back puts nothing off, and a clock set forward expires nothing that was not tried', () => {
+  assert.equal(nextAttemptAt(birthAt, birthAt - 86_400_000, 'remote'), birthAt - 86_400_000 + 400_000)
+  assert.equal(boundedDueAt(birthAt + 3_600_000, birthAt, birthAt - 86_400_000), birthAt - 86_400_000 + 400_000)
+  assert.equal(boundedDueAt(birthAt + 400_000, birthAt, birthAt + 1000), birthAt + 400_000)
+  const week = 604_800_000
+  assert.equal(isLastAttempt(birthAt, birthAt + 2 * week, week, 2), false)
+  assert.equal(isLastAttempt(birthAt, birthAt + 2 * week, week, 3), true)
+  assert.equal(isLastAttempt(birthAt, birthAt + week, week, 40), false)
+})
+
+test('retry: expiry keeps the reason', () => {
   const last = expired(temporary('peer', '4.2.2', 'mailbox full', 452))
   assert.equal(last.class, 'permanent')
   assert.match(last.text, /^mailbox full\nI'm not going to try again/)
