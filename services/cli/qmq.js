@@ -16,7 +16,15 @@ if (found[0] < wanted[0] || (found[0] === wanted[0] && found[1] < wanted[1])) {
   process.emitWarning = (warning, type, ...rest) => {
     if (type !== 'ExperimentalWarning') emitWarning.call(process, warning, type, ...rest)
   }
-  import('./main.ts').catch((error) => {
+  // Every instance is a process of its own: compiled code is kept beside the package, and each start is the cheaper for it.
+  const kept = decodeURIComponent(new URL('../../node_modules/.cache/qmq', import.meta.url).pathname)
+  process.env.NODE_COMPILE_CACHE = process.env.NODE_COMPILE_CACHE || kept
+  const start = async () => {
+    const { enableCompileCache } = await import('node:module')
+    enableCompileCache(process.env.NODE_COMPILE_CACHE)
+    await import('./main.ts')
+  }
+  start().catch((error) => {
     process.stderr.write(`${error instanceof Error ? error.stack : error}\n`)
     process.exitCode = 1
   })

@@ -15,7 +15,7 @@ export type SelfSigned =
 const certificateFile = 'tls/cert.pem'
 const keyFile = 'tls/key.pem'
 const openSslTimeoutMs = 60_000
-/** A common name holds no more (RFC 5280 appendix A, ub-common-name). */
+/** What the common name of a certificate holds at most (ub-common-name in X.509). */
 const commonNameCharactersMax = 64
 
 /** File names are relative to `state`. */

@@ -6,6 +6,7 @@
  * process, which waits here for the lock until this one has finished. Coordination is never waited for.
  */
 
+import { flushCompileCache } from 'node:module'
 import process from 'node:process'
 import {
   type Change,
@@ -134,6 +135,8 @@ class TierProcess {
     this.#serve(this.#tier, ledger)
     this.#log.info('ready', { epoch: this.#layout.epoch, pid: process.pid })
     this.#announce()
+    // Written at exit otherwise, and a process that is killed never exits.
+    flushCompileCache()
   }
 
   #listenToSignals(): void {

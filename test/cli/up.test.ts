@@ -15,21 +15,27 @@ import { makeTemporaryDirectory } from '../support/temporary-directory.ts'
 const program = path.join(import.meta.dirname, '../../services/cli/qmq.js')
 const everyId = ['00', '01', '02', '80', '90', '99', 'e1']
 
-/** A state directory that goes after its cluster does. */
-async function prepare(t: TestContext): Promise<{ directory: string; conf: string }> {
-  const directory = makeTemporaryDirectory('qmq-up')
-  const conf = clusterConf(await clusterPorts(), { deliver: 'hold' })
-  t.after(() => fs.rmSync(directory, { recursive: true, force: true, maxRetries: 5 }))
-  return { directory, conf }
+interface Place {
+  readonly directory: string
+  readonly conf: string
 }
 
+async function prepare(): Promise<Place> {
+  const directory = makeTemporaryDirectory('qmq-up')
+  return { directory, conf: clusterConf(await clusterPorts(), { deliver: 'hold' }) }
+}
+
+function remove({ directory }: Place): void {
+  fs.rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+}
+
+/** Stopped, and its directory gone, when the test ends, however it ends. */
 async function start(t: TestContext): Promise<Cluster> {
-  const { directory, conf } = await prepare(t)
-  const cluster = new Cluster(directory, conf)
-  // A failing test must leave no cluster behind; the directory goes in the hook before this one, which stop tolerates.
+  const place = await prepare()
+  const cluster = new Cluster(place.directory, place.conf)
   t.after(async () => {
     await cluster.stop()
-    fs.rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+    remove(place)
   })
   await cluster.untilReady()
   return cluster
@@ -62,7 +68,9 @@ async function untilHealthy(cluster: Cluster): Promise<Status> {
 
 describe('qmq up --once', () => {
   it('sends one message through all tiers, prints its trace as the last line, and leaves nothing running', async (t) => {
-    const { directory, conf } = await prepare(t)
+    const place = await prepare()
+    t.after(() => remove(place))
+    const { directory, conf } = place
     const file = path.join(directory, 'conf-qmq')
     fs.writeFileSync(file, conf)
     const state = path.join(directory, 'state')
@@ -95,7 +103,9 @@ describe('qmq up --once', () => {
   })
 
   it('ends with 1 where the message cannot arrive', async (t) => {
-    const { directory, conf } = await prepare(t)
+    const place = await prepare()
+    t.after(() => remove(place))
+    const { directory, conf } = place
     const file = path.join(directory, 'conf-qmq')
     fs.writeFileSync(file, conf.replace(/,\n\s*mailboxes: \[[^\]]*\]/, ''))
     const where = ['--conf', file, '--state', path.join(directory, 'state')]
@@ -195,13 +205,15 @@ describe('qmq up', () => {
 
 describe('qmq run', () => {
   it('carries one instance without any other, and stops when told', async (t) => {
-    const { directory, conf } = await prepare(t)
+    const place = await prepare()
+    const { directory, conf } = place
     const file = path.join(directory, 'conf-qmq')
     fs.writeFileSync(file, conf)
     const words = ['run', '00', '--prepare', '--conf', file, '--state', path.join(directory, 'state')]
     const child = new Child(process.execPath, [program, ...words])
     t.after(async () => {
       await child.stop()
+      remove(place)
     })
     await child.until(({ stderr }) => (/"msg":"ready"/.test(stderr) ? true : undefined))
     const finished = await child.stop('SIGTERM')

@@ -82,14 +82,16 @@ it('a line that a crash cut short spoils no other line', async (t) => {
 it('an event is found across the borders of what is read at once', async (t) => {
   const directory = path.join(temporaryDirectory(t), 'ledger')
   const ledger = new LedgerFile(world, directory)
-  for (let number = 0; number < 12_000; number++) ledger.record(eventOf(number, { text: 'x'.repeat(number % 300) }))
+  for (let number = 0; number < 12_000; number++) {
+    ledger.record(eventOf(1, { at: number, text: 'x'.repeat(number % 300) }))
+  }
   await ledger.close()
   assert.ok(fs.statSync(path.join(directory, 'current')).size > 2 * 1024 * 1024)
-  for (let number = 0; number < 12_000; number += 601) {
-    const [found, ...more] = await searchLedger(world.disk, directory, eventOf(number).id)
-    assert.equal(found?.at, 1_000 + number)
-    assert.deepEqual(more, [])
-  }
+  const found = await searchLedger(world.disk, directory, eventOf(1).id)
+  assert.deepEqual(
+    found.map((event) => event.at),
+    Array.from({ length: 12_000 }, (_, number) => number),
+  )
 })
 
 /** A world whose files hold every write until `release`, and the warnings it heard. */

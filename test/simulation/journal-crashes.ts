@@ -103,7 +103,7 @@ class JournalCrasher {
     const process = this.#host.start('queue')
     const world = this.#options.world?.(process.world) ?? process.world
     const life = new Life(world)
-    const opened = life.store.open().then(
+    life.store.open().then(
       (recovered) => {
         life.isOpen = true
         if (recovered.damage.length > 0) this.violations.push(`damage: ${JSON.stringify(recovered.damage)}`)
@@ -117,21 +117,18 @@ class JournalCrasher {
     await time.run(time.elapsedMs + patienceMs, () => life.isOpen || this.violations.length > 0)
     if (life.isOpen && !isLast) await this.#work(life)
     if (isLast) {
+      if (!life.isOpen && this.violations.length === 0) this.violations.push('open: never came to an end')
       await this.#readBodies(life)
-      await opened
       return
     }
     this.#end(process)
   }
 
   #end(process: SimulatedProcess): void {
-    const { faults } = this.#host.device
     if (this.#random.chance(0.5)) this.#host.cutPower()
     else process.kill()
     this.#host.powerOn()
-    faults.full = false
-    faults.datasyncsToFail = 0
-    faults.durableCallsUntilPowerCut = Number.POSITIVE_INFINITY
+    this.#host.device.heal()
   }
 
   async #work(life: Life): Promise<void> {

@@ -39,6 +39,8 @@ export interface RunResult {
 
 /** Mail and faults of a run fall into one of these spans: crowded runs find races, wide ones find timeouts. */
 const spansMs = [1_000, 5_000, 20_000, 60_000] as const
+/** The first letter finds a cluster that is up, unless a fault was earlier. */
+const startMs = 300
 /** By now everything has healed. */
 const healedAtMs = 180_000
 /** The quadratic retry's pauses grow with age; this is far more than the longest of them. */
@@ -101,7 +103,7 @@ function planLetters(cluster: Cluster, random: SeededRandom, untilMs: number): v
   for (let token = 0; token < count; token++) {
     const letter = makeLetter(token, random)
     cluster.truth.letters.push(letter)
-    cluster.around.time.schedule(random.between(0, untilMs), () => cluster.client.send(letter))
+    cluster.around.time.schedule(startMs + random.between(0, untilMs), () => cluster.client.send(letter))
   }
 }
 

@@ -6,7 +6,7 @@
  * later calls do nothing. When power goes, `SimulatedVolume.cutPower` decides what is left.
  */
 
-import type { Disk, DiskFile } from '../../services/runtime/world.ts'
+import type { Disk, DiskFile, Timer } from '../../services/runtime/world.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import type { FileNode, SimulatedVolume } from './simulated-volume.ts'
 import { systemError } from './system-error.ts'
@@ -49,6 +49,7 @@ export class SimulatedDiskDevice {
   readonly #time: VirtualTime
   readonly #random: SeededRandom
   readonly #onPowerCut: () => void
+  #plannedCut: Timer | undefined
 
   constructor(time: VirtualTime, random: SeededRandom, volume: SimulatedVolume, onPowerCut: () => void) {
     this.#time = time
@@ -75,8 +76,17 @@ export class SimulatedDiskDevice {
     return true
   }
 
-  powerFails(): void {
-    this.#onPowerCut()
+  cutPowerAfter(delayMs: number): void {
+    this.#plannedCut = this.#time.schedule(delayMs, () => this.#onPowerCut())
+  }
+
+  /** Nothing is wrong any more, and nothing is about to be. */
+  heal(): void {
+    this.#plannedCut?.cancel()
+    this.faults.full = false
+    this.faults.datasyncsToFail = 0
+    this.faults.slowness = 1
+    this.faults.durableCallsUntilPowerCut = Number.POSITIVE_INFINITY
   }
 
   needSpace(what: string): void {
@@ -115,7 +125,7 @@ class DiskCalls {
       this.#inFlight.add(call)
       const latencyMs = meanMs * this.#device.faults.slowness * this.#random.between(0.3, 1.7)
       if (isDurable && this.#device.durableCallCutsPower()) {
-        this.#time.schedule(latencyMs * this.#random.between(0, 1.3), () => this.#device.powerFails())
+        this.#device.cutPowerAfter(latencyMs * this.#random.between(0, 1.3))
       }
       this.#time.schedule(latencyMs, () => {
         if (!this.#inFlight.delete(call)) return
