@@ -8,6 +8,7 @@ import { errorCode, errorText } from '../protocol/failure.ts'
 import { homeOwner } from '../runtime/home-lock.ts'
 import type { Conf } from '../settings/conf.ts'
 import { readConfFile } from './prepare-state.ts'
+import { runProgram } from './program-runner.ts'
 import type { Context } from './verb.ts'
 
 export interface Finding {
@@ -19,6 +20,7 @@ export interface Finding {
 /** A queue instance refuses mail below 32 MiB; this is enough not to come near. */
 const freeBytesWanted = 1024 * 1024 * 1024
 const freeBytesNeeded = 64 * 1024 * 1024
+const openSslTimeoutMs = 10_000
 
 export async function checkCluster(context: Context): Promise<readonly Finding[]> {
   const file = readConfFile(context.confFile)
@@ -34,7 +36,7 @@ export async function checkCluster(context: Context): Promise<readonly Finding[]
     ...file.notes.map((note) => finding('warn', 'conf-qmq', note)),
     ...checkState(context),
     await checkSpace(context),
-    ...checkKey(context, file.conf),
+    ...(await checkKey(context, file.conf)),
     ...(await checkPorts(context, layout)),
     ...(await checkNextHops(context, layout)),
   ]
@@ -73,9 +75,13 @@ async function checkSpace(context: Context): Promise<Finding> {
   }
 }
 
-function checkKey(context: Context, conf: Conf): readonly Finding[] {
+async function checkKey(context: Context, conf: Conf): Promise<readonly Finding[]> {
   const { tls } = conf.edge
-  if (tls === undefined) return [finding('warn', 'tls', 'conf-qmq names no certificate: self-signed by `qmq up`')]
+  if (tls === undefined) {
+    const openSsl = await runProgram('openssl', ['version'], openSslTimeoutMs)
+    const detail = openSsl.kind === 'missing' ? 'and openssl is not installed: no TLS' : 'self-signed by `qmq up`'
+    return [finding('warn', 'tls', `conf-qmq names no certificate: ${detail}`)]
+  }
   return [tls.certificateFile, tls.keyFile].map((name) => {
     const file = path.resolve(context.state, name)
     try {

@@ -55,6 +55,7 @@ async function runCommand(): Promise<ExitCode> {
   const chosen = await parseCommandLine(process.argv.slice(2), verbs, softwareVersion())
   if (chosen.kind === 'done') return chosen.exit
   const context = contextOf(chosen.common)
+  lasting = chosen.verb.lasting === true
   try {
     return await chosen.verb.run(context, chosen.input)
   } catch (error) {
@@ -63,8 +64,12 @@ async function runCommand(): Promise<ExitCode> {
   }
 }
 
-// A reader that has seen enough (`| head`) is no failure of ours.
-process.stdout.on('error', () => process.exit(0))
+let lasting = false
+// A reader that has seen enough (`| head`) is no failure of ours; a cluster goes on without one.
+process.stdout.on('error', () => {
+  if (!lasting) process.exit(0)
+})
+process.stderr.on('error', () => {})
 keepAwake()
 const code = await runCommand()
 process.stdout.write('', () => process.exit(code))

@@ -12,6 +12,7 @@ export const runVerb: Verb = {
   summary: 'run one instance in the foreground, without the others',
   arguments: '<id>',
   options: [['--prepare', 'first bring the state directory up to conf-qmq, as `qmq up` does']],
+  lasting: true,
   run,
 }
 

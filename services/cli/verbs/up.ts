@@ -22,6 +22,7 @@ export const upVerb: Verb = {
     ['--once', 'send one message through all tiers, print its trace, stop; exit 1 if it did not arrive'],
     ['--no-first-message', 'do not send a message through the cluster when it is ready (-o json never does)'],
   ],
+  lasting: true,
   run: up,
 }
 

@@ -127,7 +127,7 @@ class Recovery {
     const snapshot = this.#mode === 'repair' ? await this.#loadSnapshot(names) : undefined
     await this.#loadIds(names)
     const end = await this.#replay(segments, found, snapshot)
-    if (this.#mode === 'repair') await this.#makeDurable(segments)
+    if (this.#mode === 'repair') await this.#makeDurable(segments.at(-1), end, snapshot)
     const last = segments.at(-1) ?? 0
     return {
       segments,
@@ -270,17 +270,23 @@ class Recovery {
     })
   }
 
-  async #makeDurable(segments: readonly number[]): Promise<void> {
-    const last = segments.at(-1)
-    if (last !== undefined) {
-      const file = await this.#world.disk.open(this.#path(segmentName(last)), 'write')
-      try {
-        await file.datasync()
-      } finally {
-        await file.close()
-      }
-    }
+  /** After a clean stop the snapshot covers every segment, and there is nothing to do but the names. */
+  async #makeDurable(last: number | undefined, end: number, snapshot: number | undefined): Promise<void> {
+    if (last !== undefined && last >= (snapshot ?? 0)) await this.#rewrite(this.#path(segmentName(last)), end)
     await this.#world.disk.syncDirectory(this.#directory)
+  }
+
+  /** Syncing alone is not enough: after a failed datasync the system takes the lost pages for clean, and skips them. */
+  async #rewrite(path: string, end: number): Promise<void> {
+    const file = await this.#world.disk.open(path, 'write')
+    try {
+      const bytes = Buffer.allocUnsafe(end)
+      const count = await file.read(bytes, 0)
+      await file.write([bytes.subarray(0, count)], 0)
+      await file.datasync()
+    } finally {
+      await file.close()
+    }
   }
 }
 
