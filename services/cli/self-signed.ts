@@ -36,7 +36,17 @@ export async function ensureSelfSigned(state: string, cluster: string): Promise<
   if (result.kind === 'missing') return { kind: 'unavailable', why: 'openssl is not installed' }
   if (result.code !== 0) return { kind: 'unavailable', why: `openssl: ${result.stderr.trim().split('\n').at(-1)}` }
   fs.chmodSync(`${key}.new`, 0o600)
+  makeDurable(`${key}.new`)
+  makeDurable(`${certificate}.new`)
   fs.renameSync(`${key}.new`, key)
   fs.renameSync(`${certificate}.new`, certificate)
+  makeDurable(path.dirname(key))
   return { kind: 'ready', certificateFile, keyFile }
+}
+
+/** Before its last name is given: a certificate that a power cut emptied would keep the edge from starting ever after. */
+function makeDurable(file: string): void {
+  const descriptor = fs.openSync(file, 'r')
+  fs.fsyncSync(descriptor)
+  fs.closeSync(descriptor)
 }

@@ -5,10 +5,12 @@
  * Never write message content here; ids, addresses and reasons only.
  */
 
-import { destination, pino } from 'pino'
+import { pino } from 'pino'
+import { LineWriter } from './line-writer.ts'
 import type { Log, LogFields } from './world.ts'
 
 const backlogBytesMax = 1024 * 1024
+const flushMsMax = 500
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
@@ -23,22 +25,15 @@ export function openLog(options: {
   readonly level: LogLevel
   readonly base: LogFields
 }): ProcessLog {
-  const stream = destination({ dest: options.descriptor, sync: false, minLength: 0, maxLength: backlogBytesMax })
-  stream.on('error', () => {})
+  const lines = new LineWriter(options.descriptor, { backlogBytesMax, flushMsMax })
   const formatters = { level: (label: string) => ({ level: label }) }
-  const logger = pino({ level: options.level, base: { ...options.base }, formatters }, stream)
+  const logger = pino({ level: options.level, base: { ...options.base }, formatters }, lines)
   return {
     debug: (event, fields) => logger.debug(fields ?? {}, event),
     info: (event, fields) => logger.info(fields ?? {}, event),
     warn: (event, fields) => logger.warn(fields ?? {}, event),
     error: (event, fields) => logger.error(fields ?? {}, event),
-    flush: () => {
-      try {
-        stream.flushSync()
-      } catch {
-        // The reader is gone or too slow: nothing is left to tell it.
-      }
-    },
+    flush: () => lines.flush(),
   }
 }
 

@@ -28,4 +28,8 @@ export class SteadyClock implements Clock {
   after(delayMs: number, task: () => void): Timer {
     return this.#clock.after(delayMs, task)
   }
+
+  soon(task: () => void): void {
+    this.#clock.soon(task)
+  }
 }

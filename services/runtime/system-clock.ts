@@ -16,4 +16,8 @@ export class SystemClock implements Clock {
     timeout.unref()
     return { cancel: () => clearTimeout(timeout) }
   }
+
+  soon(task: () => void): void {
+    setImmediate(task)
+  }
 }

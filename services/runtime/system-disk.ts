@@ -11,7 +11,7 @@ export class SystemDisk implements Disk {
     const flags = mode === 'read' ? 'r' : mode === 'write' ? 'r+' : 'wx+'
     return new Promise((resolve, reject) => {
       fs.open(path, flags, 0o600, (error, descriptor) => {
-        if (error === null) resolve(new SystemFile(descriptor))
+        if (error === null) resolve(new SystemFile(descriptor, path))
         else reject(error)
       })
     })
@@ -58,11 +58,28 @@ export class SystemDisk implements Disk {
 
 type Done = (error: Error | null) => void
 
+/** Linux and FreeBSD have it; elsewhere a write and a sync do the same. */
+const { O_DSYNC: dataSync, O_WRONLY: writeOnly } = fs.constants
+
 class SystemFile implements DiskFile {
   readonly #descriptor: number
+  readonly #path: string
+  /** The same file with O_DSYNC: a write returns when it is durable, for one call and one thread hop instead of two. */
+  #durable: Promise<number> | undefined
 
-  constructor(descriptor: number) {
+  constructor(descriptor: number, path: string) {
     this.#descriptor = descriptor
+    this.#path = path
+  }
+
+  async writeDurably(chunks: readonly Buffer[], position: number): Promise<void> {
+    if (dataSync === undefined) {
+      await this.write(chunks, position)
+      return this.datasync()
+    }
+    this.#durable ??= openAgain(this.#path, writeOnly | dataSync)
+    const descriptor = await this.#durable
+    return settled((done) => writeAll(descriptor, chunks, position, done))
   }
 
   write(chunks: readonly Buffer[], position: number): Promise<void> {
@@ -93,9 +110,17 @@ class SystemFile implements DiskFile {
     })
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    const durable = await this.#durable
+    if (durable !== undefined) await settled((done) => fs.close(durable, done))
     return settled((done) => fs.close(this.#descriptor, done))
   }
+}
+
+function openAgain(path: string, flags: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.open(path, flags, (error, descriptor) => (error === null ? resolve(descriptor) : reject(error)))
+  })
 }
 
 function settled(call: (done: Done) => void): Promise<void> {

@@ -20,6 +20,8 @@ export interface Clock {
   monotonic(): number
   /** Calls `task` once after `delayMs`. A pending timer does not keep a process alive. */
   after(delayMs: number, task: () => void): Timer
+  /** Calls `task` once the input at hand has been dealt with: what many events ask for is then done together. */
+  soon(task: () => void): void
 }
 
 export interface Random {
@@ -31,6 +33,8 @@ export interface Random {
 export interface DiskFile {
   /** Writes every byte of `chunks` in order from `position`, or rejects. Durable only after `datasync`. */
   write(chunks: readonly Buffer[], position: number): Promise<void>
+  /** `write` and `datasync` in one, which some systems do with one call. */
+  writeDurably(chunks: readonly Buffer[], position: number): Promise<void>
   /** Fills `buffer` from `position`; resolves with the bytes read, fewer than asked only at the end of the file. */
   read(buffer: Buffer, position: number): Promise<number>
   /** Makes written bytes and the size durable. A rejection means the bytes may be gone: never call it twice to heal. */

@@ -62,7 +62,7 @@ test('Postfix refuses, the sender learns it through the bounce host', { timeout:
   const bounces = await arrivals(context)
   const ports = await clusterPorts()
   const [after] = (await freePorts(1)) as [number]
-  await startPostfix(context, after, { smtpd_recipient_restrictions: 'static:reject', smtpd_relay_restrictions: '' })
+  await startPostfix(context, after, { smtpd_recipient_restrictions: 'reject', smtpd_delay_reject: 'yes' })
   const conf = clusterConf(ports, {
     deliver: `smtp:127.0.0.1:${after}`,
     bounces: { deliver: `"smtp:127.0.0.1:${bounces.port}"` },

@@ -58,6 +58,7 @@ function wrapped(file: DiskFile): DiskFile {
     write: (chunks, at) => file.write(chunks, at),
     read: (buffer, at) => file.read(buffer, at),
     datasync: () => file.datasync(),
+    writeDurably: (chunks, at) => file.writeDurably(chunks, at),
     truncate: (bytes) => file.truncate(bytes),
     size: () => file.size(),
     close: () => file.close(),

@@ -89,6 +89,7 @@ describe('a QMTP link', { concurrency: true }, () => {
     link.start()
     while (!link.open) await new Promise((resolve) => setTimeout(resolve, 5))
     const outcome = send(link)
+    await new Promise((resolve) => setImmediate(resolve))
     link.close()
     await assert.rejects(send(link))
     assert.equal((await outcome).kind, 'answered')

@@ -18,6 +18,10 @@ class ManualClock implements Clock {
     return this.#now
   }
 
+  soon(task: () => void): void {
+    this.after(0, task)
+  }
+
   after(delayMs: number, task: () => void): Timer {
     const timer = { at: this.#now + delayMs, task }
     this.#timers.push(timer)

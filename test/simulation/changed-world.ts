@@ -18,11 +18,24 @@ export function changedDisk(world: World, change: (disk: Disk) => Partial<Disk>)
   return { ...world, disk: changed(world.disk, change(world.disk)) }
 }
 
+/** `writeDurably` of a file whose `datasync` is replaced goes by the replacement. */
+function withItsDatasync(file: DiskFile, replaced: Partial<DiskFile>): Partial<DiskFile> {
+  const { datasync } = replaced
+  if (datasync === undefined) return replaced
+  return {
+    writeDurably: async (chunks, position) => {
+      await file.write(chunks, position)
+      await datasync()
+    },
+    ...replaced,
+  }
+}
+
 export function changedFiles(world: World, change: (file: DiskFile, path: string) => Partial<DiskFile>): World {
   return changedDisk(world, (disk) => ({
     open: async (path, mode) => {
       const file = await disk.open(path, mode)
-      return changed(file, change(file, path))
+      return changed(file, withItsDatasync(file, change(file, path)))
     },
   }))
 }

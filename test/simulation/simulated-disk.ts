@@ -273,6 +273,11 @@ class SimulatedFile implements DiskFile {
     )
   }
 
+  async writeDurably(chunks: readonly Buffer[], position: number): Promise<void> {
+    await this.write(chunks, position)
+    await this.datasync()
+  }
+
   read(buffer: Buffer, position: number): Promise<number> {
     return this.#calls.run(readMs, () => {
       this.#checkOpen()

@@ -120,6 +120,11 @@ export class SimulatedProcess {
         time.schedule(delayMs, () => {
           if (this.#isAlive) task()
         }),
+      soon: (task) => {
+        time.schedule(0, () => {
+          if (this.#isAlive) task()
+        })
+      },
     }
   }
 }

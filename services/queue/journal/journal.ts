@@ -1,10 +1,10 @@
 /**
  * The journal: append-only segments, made durable by group commit. The single instant of acceptance is here.
  *
- * Whatever waits when the previous `datasync` returns is written with one call and made durable with one more; only then
+ * Whatever waits when the previous batch has become durable is written and made durable with one call; only then
  * are the records applied to the live messages, and only then is anybody told (`done`). One batch is in flight at a time, so
  * batch n + 1 on disk proves batch n durable. A failed write for want of space fails its batch and nothing else: nobody was
- * told. A failed `datasync`, or any other failed write, is fatal: the bytes may be gone, and asking again could be answered
+ * told, and the next batch overwrites it. Any other failure is fatal: the bytes may be gone, and asking again could be answered
  * with a lie, so the journal refuses everything from then on and its owner exits (promise 2).
  *
  * A process never appends to a segment of an earlier life: recovery leaves those as they are and a new one begins.
@@ -12,7 +12,7 @@
 
 import { errorCode, errorText } from '../../protocol/failure.ts'
 import { crc32 } from '../../runtime/digest.ts'
-import type { Disk, DiskFile, Log, Random } from '../../runtime/world.ts'
+import type { Clock, Disk, DiskFile, Log, Random } from '../../runtime/world.ts'
 import type { LiveMessage, LiveMessages, Location } from '../live-messages.ts'
 import { encodeRecord, type JournalRecord, recordHeaderBytes, sealRecord } from './record.ts'
 import { encodeSegmentHeader, segmentHeaderBytes, segmentName } from './segment.ts'
@@ -39,6 +39,7 @@ export interface SegmentSource {
 }
 
 export interface JournalWorld {
+  readonly clock: Clock
   readonly disk: Disk
   readonly random: Random
   readonly log: Log
@@ -130,7 +131,7 @@ export class Journal {
     this.#waiting.push({ record, encoded: encodeRecord(record, bodyBytes, bodyCrc), body, bodyBytes, bodyCrc, done })
     if (this.#flushing) return
     this.#flushing = true
-    queueMicrotask(() => {
+    this.#world.clock.soon(() => {
       this.#flush().catch((error: unknown) => this.#fail(error instanceof Error ? error : new Error(String(error))))
     })
   }
@@ -178,16 +179,9 @@ export class Journal {
     const { chunks, bytes } = this.#seal(place, batch)
     const position = place.batch === 0 ? 0 : place.offset
     try {
-      await place.file.write(chunks, position)
+      await place.file.writeDurably(chunks, position)
     } catch (error) {
       return this.#notWritten(batch, error)
-    }
-    try {
-      await place.file.datasync()
-    } catch (error) {
-      const failure = new Error(`the disk did not make the journal durable: ${errorText(error)}`, { cause: error })
-      this.#fail(failure)
-      return refuse(batch, failure)
     }
     this.syncs++
     this.syncedBytes += bytes
@@ -269,9 +263,12 @@ export class Journal {
   }
 
   #notWritten(batch: readonly Waiting[], error: unknown): void {
-    const failure = error instanceof Error ? error : new Error(String(error))
-    if (!outOfSpace.has(errorCode(error))) this.#fail(failure)
-    else this.#world.log.error('journal out of space', { error: failure.message, records: batch.length })
+    if (outOfSpace.has(errorCode(error)) && error instanceof Error) {
+      this.#world.log.error('journal out of space', { error: error.message, records: batch.length })
+      return refuse(batch, error)
+    }
+    const failure = new Error(`the disk did not make the journal durable: ${errorText(error)}`, { cause: error })
+    this.#fail(failure)
     refuse(batch, failure)
   }
 

@@ -256,6 +256,7 @@ function faulty(disk: Disk, faults: { write: string | undefined; datasync: strin
   const wrap = (file: DiskFile): DiskFile => ({
     write: (chunks, position) => fail(faults.write) ?? file.write(chunks, position),
     datasync: () => fail(faults.datasync) ?? file.datasync(),
+    writeDurably: (chunks, position) => fail(faults.write ?? faults.datasync) ?? file.writeDurably(chunks, position),
     read: (buffer, position) => file.read(buffer, position),
     truncate: (bytes) => file.truncate(bytes),
     size: () => file.size(),
