@@ -9,9 +9,12 @@ import type { ChildProcess } from 'node:child_process'
 import process from 'node:process'
 import type { ClientChannel, HubChannel, MessageChannel } from './embedded-message.ts'
 
-/** True where a parent has opened an IPC channel to this process. */
+/**
+ * True where a parent has opened an IPC channel to this process, even if it has closed since: `process.channel` is gone then,
+ * and a child whose parent died while it was starting would take itself for one that never had a parent.
+ */
 export function hasParentChannel(): boolean {
-  return process.channel !== undefined && process.channel !== null
+  return process.send !== undefined
 }
 
 /** The child's end. Only where `hasParentChannel()`. */
