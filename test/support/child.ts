@@ -3,6 +3,7 @@
  */
 
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { processState } from './process-tree.ts'
 
 export interface Finished {
   readonly code: number | null
@@ -112,15 +113,11 @@ export async function runWell(command: string, args: readonly string[], options:
   return finished
 }
 
-/** True when the process `pid` has gone; used for processes that are not our children. */
+/** True when the process `pid` runs no more, waited for or not; used for processes that are not our children. */
 export async function gone(pid: number, patienceMs = 10_000): Promise<boolean> {
   const deadline = performance.now() + patienceMs
   while (performance.now() < deadline) {
-    try {
-      process.kill(pid, 0)
-    } catch {
-      return true
-    }
+    if (['', 'Z'].includes(processState(pid))) return true
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
   return false
