@@ -64,6 +64,6 @@ export interface QueuedRecipient {
   readonly lastText: string
 }
 
-/** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}, `audit` {} -> Audit. */
+/** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}[], `audit` {} -> Audit. */
 /** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState. */
 export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status'

@@ -36,9 +36,12 @@ export function packageId(id: string, index: number): string {
   return `${id}-${index.toString(36)}`
 }
 
-/** The id of the bounce that reports `id`: always the same, so that a repeated hand-over makes no second bounce. */
-export function bounceId(id: string): string {
-  return `${transactionOf(id)}-b${id.slice(27).slice(0, 7)}`
+/**
+ * The id of the bounce that reports message `number` of `instance`: the same at every hand-over, so that repeating one makes no
+ * second bounce, and another one for every message, also where several carry one id.
+ */
+export function bounceId(id: string, instance: string, number: number): string {
+  return `${transactionOf(id)}-b${hashOf(`${id}>${instance}>${number}`)}`
 }
 
 /**
@@ -46,10 +49,14 @@ export function bounceId(id: string): string {
  * message came by, so that mail led round in a circle is never taken for its own repetition.
  */
 export function forwardId(id: string, instance: string): string {
+  return `${transactionOf(id)}-f${hashOf(`${id}>${instance}`)}`
+}
+
+/** FNV-1a, at most seven characters. */
+function hashOf(text: string): string {
   let hash = 2166136261
-  const text = `${id}>${instance}`
   for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 16777619)
-  return `${transactionOf(id)}-f${(hash >>> 0).toString(36)}`
+  return (hash >>> 0).toString(36)
 }
 
 /** The transaction a package or bounce id belongs to. */

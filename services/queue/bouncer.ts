@@ -19,7 +19,8 @@ import type { LiveMessage } from './live-messages.ts'
 export interface BouncerParts {
   readonly instance: string
   readonly store: JournalStore
-  readonly policy: BouncePolicy
+  /** Of the layout in force. */
+  readonly policy: () => BouncePolicy
   readonly transport: Transport
   readonly ledger: Ledger
   /** The bounce pool's instances; undefined: bounces are queued here. */
@@ -35,6 +36,10 @@ export interface BouncerParts {
   ) => void
 }
 
+/** `short`: the failed message is not quoted, because it cannot be read, or is refused with it. */
+type BounceText = 'quoted' | 'short'
+
+const nothing: Body = { form: 'crlf', bytes: 0, slice: () => Buffer.alloc(0) }
 const againMinMs = 1_000
 const againMaxMs = 600_000
 
@@ -53,22 +58,22 @@ export class Bouncer {
   report(message: LiveMessage): void {
     if (this.#stopped || this.#busy.has(message.number)) return
     this.#busy.add(message.number)
-    this.#tryOnce(message, 0)
+    this.#tryOnce(message, 0, 'quoted')
   }
 
   stop(): void {
     this.#stopped = true
   }
 
-  #tryOnce(message: LiveMessage, tries: number): void {
+  #tryOnce(message: LiveMessage, tries: number, text: BounceText): void {
     if (this.#stopped) return
-    const failed = this.#failedMessage(message)
-    const decision = this.#parts.policy.decide(failed)
+    const failed = this.#failedMessage(message, text)
+    const decision = this.#parts.policy().decide(failed)
     if (decision.kind === 'discard') return this.#over(message, true, decision.why)
-    const id = bounceId(message.id)
+    const id = bounceId(message.id, this.#parts.instance, message.number)
     this.#compose(failed, decision, id).then(
-      (text) => this.#handOver(message, tries, { id, sender: decision.sender, recipient: decision.recipient, text }),
-      (error: unknown) => this.#again(message, tries, errorText(error)),
+      (bytes) => this.#handOver(message, tries, text, { id, ...decision, text: bytes }),
+      (error: unknown) => this.#again(message, tries, 'short', errorText(error)),
     )
   }
 
@@ -77,10 +82,10 @@ export class Bouncer {
     decision: { readonly kind: 'send'; readonly sender: ByteString; readonly recipient: ByteString },
     id: string,
   ): Promise<Buffer> {
-    return this.#parts.policy.compose(failed, decision, id, this.#world.clock.now())
+    return this.#parts.policy().compose(failed, decision, id, this.#world.clock.now())
   }
 
-  #failedMessage(message: LiveMessage): FailedMessage {
+  #failedMessage(message: LiveMessage, text: BounceText): FailedMessage {
     const failed: FailedRecipient[] = []
     for (const recipient of message.recipients) {
       if (recipient.status !== 'failed') continue
@@ -94,19 +99,22 @@ export class Bouncer {
       bytes: message.location.bytes,
       slice: (position, length) => bodies.slice(message, position, length),
     }
-    return { id: message.id, sender: message.sender, birthAt: message.birthAt, failed, body }
+    const { id, sender, birthAt } = message
+    return { id, sender, birthAt, failed, body: text === 'quoted' ? body : nothing }
   }
 
   #handOver(
     message: LiveMessage,
     tries: number,
+    form: BounceText,
     bounce: { readonly id: string; readonly sender: ByteString; readonly recipient: ByteString; readonly text: Buffer },
   ): void {
+    if (this.#stopped) return
     const hosts = this.#parts.bounceHosts()
     if (hosts === undefined) {
       return this.#parts.acceptLocal(bounce, (error) => {
         if (error === undefined) this.#over(message, false, bounce.id)
-        else this.#again(message, tries, error.message)
+        else this.#again(message, tries, form, error.message)
       })
     }
     const { text } = bounce
@@ -123,15 +131,18 @@ export class Bouncer {
       birthAt: this.#world.clock.now(),
     }
     this.#parts.transport.attempt(attempt, (outcomes) => {
-      if (outcomes[0]?.kind === 'delivered') this.#over(message, false, bounce.id)
-      else this.#again(message, tries, whyNot(outcomes[0]))
+      const outcome = outcomes[0]
+      if (outcome?.kind === 'delivered') return this.#over(message, false, bounce.id)
+      // Too big for the bounce host, most likely: the next one quotes nothing.
+      const refused = outcome?.failure.class === 'permanent'
+      this.#again(message, tries, refused ? 'short' : form, whyNot(outcome))
     })
   }
 
-  #again(message: LiveMessage, tries: number, why: string): void {
+  #again(message: LiveMessage, tries: number, text: BounceText, why: string): void {
     const delayMs = Math.min(againMaxMs, againMinMs * 2 ** Math.min(tries, 20))
     this.#world.log.warn('bounce not handed over yet', { id: message.id, why, againInMs: delayMs })
-    this.#world.clock.after(delayMs, () => this.#tryOnce(message, tries + 1))
+    this.#world.clock.after(delayMs, () => this.#tryOnce(message, tries + 1, text))
   }
 
   /** `reference` is the bounce's id, or the rule that discards. */

@@ -20,7 +20,7 @@ import { type Failure, temporary } from '../protocol/failure.ts'
 import type { Clock, Log, Timer } from '../runtime/world.ts'
 import type { JournalRecord } from './journal/record.ts'
 import type { JournalStore } from './journal/store.ts'
-import { hasFailed, type LiveMessage, type LiveMessages } from './live-messages.ts'
+import { damagedBody, hasFailed, type LiveMessage, type LiveMessages } from './live-messages.ts'
 import { boundedDueAt, expired, isLastAttempt, nextAttemptAt } from './retry.ts'
 import { type Job, Scheduler, type SchedulerLimits } from './scheduler.ts'
 
@@ -102,6 +102,7 @@ export class Dispatcher {
   /** A new layout: everything that waits is routed again; what runs finds its way when it ends. */
   apply(policy: DispatchPolicy): void {
     this.#policy = policy
+    this.#scheduler.limits = policy.limits
     const waiting = [...this.#scheduler.drain(), ...this.#onHold]
     this.#onHold = []
     for (const job of waiting) {
@@ -300,7 +301,7 @@ export class Dispatcher {
   /** A stored body that does not match its checksum: kept for a person to look at, never sent. */
   #setAside(job: DeliveryJob): void {
     const { message } = job
-    const why = 'its body is damaged on disk'
+    const why = damagedBody
     this.#world.log.error('message held: its body does not match its checksum', { id: message.id })
     this.#scheduler.end(job, true, this.#world.clock.now())
     message.held = why

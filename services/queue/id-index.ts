@@ -91,13 +91,16 @@ export class IdIndex {
     return bytes
   }
 
-  /** Adds the keys of a file; `expired` where none of them matters any more, `damaged` where it does not check. */
-  load(file: Buffer, now: number): 'loaded' | 'expired' | 'damaged' {
+  /**
+   * Adds the keys of a file and answers how young the youngest may be; `expired` where none of them matters any more, `damaged` where
+   * it does not check.
+   */
+  load(file: Buffer, now: number): number | 'expired' | 'damaged' {
     const decoded = decodeKeys(file)
     if (decoded === undefined) return 'damaged'
     if (decoded.at < now - idsRememberedMs) return 'expired'
     for (const key of decoded.keys) this.#insert(key, decoded.at)
-    return 'loaded'
+    return decoded.at
   }
 
   /** Forgets hours that are past. */

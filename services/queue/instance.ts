@@ -8,15 +8,24 @@
 
 import type { BouncePolicy } from '../contract/bounce.ts'
 import type { Transport } from '../contract/delivery.ts'
-import { type InstanceSpec, instanceOf, instancesOfPool, type Layout, poolOf, poolOfRole } from '../contract/layout.ts'
+import {
+  type InstanceSpec,
+  instanceOf,
+  instancesOfPool,
+  type Layout,
+  type PoolSpec,
+  poolOf,
+  poolOfRole,
+} from '../contract/layout.ts'
 import type { Ledger } from '../contract/ledger.ts'
 import type { Audit, InstanceLoad, QueuedMessage } from '../contract/operations.ts'
+import { transactionOf } from '../contract/transaction-id.ts'
 import { displayText } from '../protocol/byte-string.ts'
 import { errorText } from '../protocol/failure.ts'
 import { defaultQmtpServerLimits } from '../protocol/qmtp.ts'
 import { SteadyClock } from '../runtime/steady-clock.ts'
 import type { Timer, World } from '../runtime/world.ts'
-import { defaultAcceptanceLimits } from './acceptance.ts'
+import { type AcceptanceLimits, defaultAcceptanceLimits } from './acceptance.ts'
 import { Bouncer } from './bouncer.ts'
 import { Router } from './delivery/router.ts'
 import { Dispatcher, type DispatchPolicy, type Transports } from './dispatcher.ts'
@@ -24,8 +33,8 @@ import { IdIndex } from './id-index.ts'
 import { Intake } from './intake.ts'
 import { quarantineOf, type Recovered } from './journal/recovery.ts'
 import { isMissing, JournalStore, type StoreLimits } from './journal/store.ts'
-import { hasFailed, type LiveMessage, LiveMessages } from './live-messages.ts'
-import { QmtpServer } from './qmtp-server.ts'
+import { damagedBody, hasFailed, type LiveMessage, LiveMessages } from './live-messages.ts'
+import { type QmtpListenLimits, QmtpServer } from './qmtp-server.ts'
 import { defaultRest } from './scheduler.ts'
 
 export interface QueueInstanceParts {
@@ -35,7 +44,8 @@ export interface QueueInstanceParts {
   readonly state: string
   readonly ledger: Ledger
   readonly transports: Transports
-  readonly bouncePolicy: BouncePolicy
+  /** Of a layout and the instance's pool in it. */
+  readonly bouncePolicyOf: (cluster: string, pool: PoolSpec) => BouncePolicy
   /** The journal failed: exit and start again. */
   readonly onFatal: (why: string) => void
   readonly limits?: Partial<QueueLimits>
@@ -64,6 +74,8 @@ export const defaultQueueLimits: QueueLimits = {
   stopWaitMs: 8000,
 }
 
+const shownBytesMax = 64 * 1024
+
 /** A week: the deadline of a pool without a service level. */
 const noSlaMs = 7 * 24 * 3600 * 1000
 
@@ -71,6 +83,8 @@ export class QueueInstance {
   readonly #world: World
   readonly #parts: QueueInstanceParts
   readonly #limits: QueueLimits
+  #bouncePolicy: BouncePolicy
+  #router: Router
   #layout: Layout
   #spec: InstanceSpec
   readonly #live = new LiveMessages()
@@ -92,6 +106,9 @@ export class QueueInstance {
     this.#layout = parts.layout
     this.#limits = { ...defaultQueueLimits, ...parts.limits }
     this.#spec = specOf(parts.layout, parts.id)
+    const pool = poolOf(parts.layout, this.#spec.pool)
+    this.#router = new Router(parts.layout, parts.id)
+    this.#bouncePolicy = parts.bouncePolicyOf(parts.layout.cluster, pool)
     const { ledger } = parts
     const aging = { ...world, clock: new SteadyClock(world.clock) }
     this.#store = new JournalStore(
@@ -109,36 +126,25 @@ export class QueueInstance {
       policy: this.#policy(),
       onFailed: (message) => this.#bouncer.report(message),
     })
-    const pool = poolOf(parts.layout, this.#spec.pool)
     this.#intake = new Intake(aging, {
       instance: parts.id,
       cluster: parts.layout.cluster,
       store: this.#store,
       ids: this.#ids,
       ledger,
-      limits: { ...defaultAcceptanceLimits, messageBytesMax: pool.messageBytesMax },
+      limits: acceptanceLimitsOf(pool),
       onAccepted: (message) => this.#accepted(message),
     })
     this.#bouncer = new Bouncer(world, {
       instance: parts.id,
       store: this.#store,
-      policy: parts.bouncePolicy,
+      policy: () => this.#bouncePolicy,
       transport: parts.transports.qmtp,
       ledger,
       bounceHosts: () => this.#bounceHosts(),
       acceptLocal: (message, done) => this.#intake.acceptLocal(message, done),
     })
-    this.#server = new QmtpServer(
-      world,
-      this.#intake,
-      {
-        reader: { ...defaultQmtpServerLimits, messageBytesMax: pool.messageBytesMax },
-        connectionsMax: this.#limits.connectionsMax,
-        outstandingBytesMax: this.#limits.outstandingBytesMax,
-        packageTimeoutMs: this.#limits.packageTimeoutMs,
-      },
-      this.#spec.acceptFrom,
-    )
+    this.#server = new QmtpServer(world, this.#intake, this.#listenLimits(pool), this.#spec.acceptFrom)
   }
 
   get home(): string {
@@ -183,7 +189,11 @@ export class QueueInstance {
   apply(layout: Layout): void {
     this.#spec = specOf(layout, this.#parts.id)
     this.#layout = layout
-    this.#server.allow(this.#spec.acceptFrom)
+    const pool = poolOf(layout, this.#spec.pool)
+    this.#router = new Router(layout, this.#parts.id)
+    this.#bouncePolicy = this.#parts.bouncePolicyOf(layout.cluster, pool)
+    this.#intake.limits = acceptanceLimitsOf(pool)
+    this.#server.apply(this.#spec.acceptFrom, this.#listenLimits(pool))
     this.#dispatcher.apply(this.#policy())
   }
 
@@ -218,8 +228,15 @@ export class QueueInstance {
     const { accepted, delivered, bounced, discarded } = this.#live.totals
     const queued = this.#live.countQueued()
     const balanced = accepted === delivered + bounced + discarded + queued
-    const quarantined = this.#quarantined
+    const quarantined = this.#quarantined + this.#heldForDamage()
     return { instance: this.#parts.id, accepted, delivered, bounced, discarded, queued, balanced, quarantined }
+  }
+
+  /** Messages whose body no longer matches its checksum: still queued, and never to be sent as they are. */
+  #heldForDamage(): number {
+    let held = 0
+    for (const message of this.#live.all()) if (message.held === damagedBody) held++
+    return held
   }
 
   list(limit: number): readonly QueuedMessage[] {
@@ -231,17 +248,22 @@ export class QueueInstance {
     return messages
   }
 
-  /** A message with its header, or undefined where it is not in this queue. */
-  async show(id: string): Promise<{ readonly message: QueuedMessage; readonly header: string } | undefined> {
+  /** The messages of a transaction, or the one with this very id, each with its header; none where it is not in this queue. */
+  async show(id: string): Promise<readonly { readonly message: QueuedMessage; readonly header: string }[]> {
+    const found: { message: QueuedMessage; header: string }[] = []
     for (const message of this.#live.all()) {
-      if (message.id !== id) continue
-      const bytes = Math.min(message.location.bytes, 64 * 1024)
-      const start = (await this.#store.bodies.slice(message, 0, bytes)).toString('latin1')
-      const end = start.search(/\r?\n\r?\n/)
-      const header = end < 0 ? start : start.slice(0, end)
-      return { message: this.#describe(message), header: header.split(/\r?\n/).map(displayText).join('\n') }
+      if (message.id !== id && transactionOf(message.id) !== id) continue
+      found.push({ message: this.#describe(message), header: await this.#headerOf(message) })
     }
-    return undefined
+    return found
+  }
+
+  async #headerOf(message: LiveMessage): Promise<string> {
+    const bytes = Math.min(message.location.bytes, shownBytesMax)
+    const start = (await this.#store.bodies.slice(message, 0, bytes)).toString('latin1')
+    const end = start.search(/\r?\n\r?\n/)
+    const header = end < 0 ? start : start.slice(0, end)
+    return header.split(/\r?\n/).map(displayText).join('\n')
   }
 
   /** Everything deferred is due now. */
@@ -270,9 +292,17 @@ export class QueueInstance {
     else if (hasFailed(message)) this.#bouncer.report(message)
   }
 
+  #listenLimits(pool: PoolSpec): QmtpListenLimits {
+    const { messageBytesMax } = pool
+    const announcedBytesMax = Math.max(defaultQmtpServerLimits.announcedBytesMax, messageBytesMax + 64 * 1024)
+    const { connectionsMax, outstandingBytesMax, packageTimeoutMs } = this.#limits
+    const reader = { ...defaultQmtpServerLimits, messageBytesMax, announcedBytesMax }
+    return { reader, connectionsMax, outstandingBytesMax, packageTimeoutMs }
+  }
+
   #policy(): DispatchPolicy {
     const pool = poolOf(this.#layout, this.#spec.pool)
-    const router = new Router(this.#layout, this.#parts.id)
+    const router = this.#router
     return {
       limits: {
         concurrency: pool.concurrency,
@@ -327,14 +357,14 @@ export class QueueInstance {
   async #countQuarantined(): Promise<void> {
     try {
       const names = await this.#world.disk.list(quarantineOf(`${this.home}/journal`))
-      this.#quarantined = names.filter((name) => name.endsWith('.record')).length
+      this.#quarantined = names.filter((name) => /\.(?:record|segment)$/.test(name)).length
     } catch (error) {
       if (!isMissing(error)) throw error
     }
   }
 
   #describe(message: LiveMessage): QueuedMessage {
-    const router = new Router(this.#layout, this.#parts.id)
+    const router = this.#router
     return {
       id: message.id,
       instance: this.#parts.id,
@@ -351,6 +381,10 @@ export class QueueInstance {
       })),
     }
   }
+}
+
+function acceptanceLimitsOf(pool: PoolSpec): AcceptanceLimits {
+  return { ...defaultAcceptanceLimits, messageBytesMax: pool.messageBytesMax }
 }
 
 function specOf(layout: Layout, id: string): InstanceSpec {

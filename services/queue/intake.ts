@@ -45,6 +45,7 @@ export class Intake {
   readonly #parts: IntakeParts
   /** Packages on their way to the disk, by key. */
   readonly #committing = new Map<string, Committed[]>()
+  #limits: AcceptanceLimits
   #refusing: string | undefined
   #date = ''
   #dateSecond = 0
@@ -54,6 +55,12 @@ export class Intake {
   constructor(world: IntakeWorld, parts: IntakeParts) {
     this.#world = world
     this.#parts = parts
+    this.#limits = parts.limits
+  }
+
+  /** The limits of a new layout. */
+  set limits(limits: AcceptanceLimits) {
+    this.#limits = limits
   }
 
   /** With a reason: answers Z to everything until called with undefined. */
@@ -68,18 +75,18 @@ export class Intake {
   /** `peer` is the client's IP address. */
   accept(given: QmtpPackage, peer: string, answer: Answer): void {
     if (given.recipients.length === 0) return answer('')
-    const judgement = judgePackage(given, this.#parts.limits)
+    const judgement = judgePackage(given, this.#limits)
     if (judgement.accepted.length === 0 || judgement.refusal !== undefined) {
       return answer(encodeReplies(judgement, judgement.refusal ?? notQueued))
-    }
-    if (this.#refusing !== undefined) {
-      return answer(encodeReplies(judgement, { letter: 'Z', text: `${this.#refusing} (#4.3.0)` }))
     }
     const id = givenId(given) ?? makeTransactionId(this.#world.clock.now(), this.#world.random.bytes(10))
     const key = idKey(id, given.sender, judgement.accepted)
     if (this.#parts.ids.has(key)) {
       this.#record('repeated', id, given.sender, judgement.accepted)
       return answer(encodeReplies(judgement, this.#queued(id)))
+    }
+    if (this.#refusing !== undefined) {
+      return answer(encodeReplies(judgement, { letter: 'Z', text: `${this.#refusing} (#4.3.0)` }))
     }
     this.#commit(given, judgement, id, key, peer, answer)
   }
@@ -96,21 +103,19 @@ export class Intake {
   ): void {
     const key = idKey(message.id, message.sender, [message.recipient])
     if (this.#parts.ids.has(key)) return done(undefined)
-    this.#append(message.id, key, 'crlf', message.sender, [message.recipient], [message.text], done)
+    const waiting = this.#joinCommit(key, done)
+    if (waiting === undefined) return
+    this.#append(message.id, key, 'crlf', message.sender, [message.recipient], [message.text], (error) =>
+      this.#settleCommit(key, waiting, error),
+    )
   }
 
   #commit(given: QmtpPackage, judgement: Judgement, id: string, key: IdKey, peer: string, answer: Answer): void {
-    const name = `${key.a}.${key.b}.${key.c}`
-    const others = this.#committing.get(name)
     const done: Committed = (error) => {
       answer(encodeReplies(judgement, error === undefined ? this.#queued(id) : this.#notQueued(error)))
     }
-    if (others !== undefined) {
-      others.push(done)
-      return
-    }
-    const waiting: Committed[] = [done]
-    this.#committing.set(name, waiting)
+    const waiting = this.#joinCommit(key, done)
+    if (waiting === undefined) return
     const received = receivedLine(
       {
         helo: '',
@@ -123,10 +128,27 @@ export class Intake {
       given.form,
     )
     const body = [Buffer.from(received, 'latin1'), ...given.body]
-    this.#append(id, key, given.form, given.sender, judgement.accepted, body, (error) => {
-      this.#committing.delete(name)
-      for (const each of waiting) each(error)
-    })
+    this.#append(id, key, given.form, given.sender, judgement.accepted, body, (error) =>
+      this.#settleCommit(key, waiting, error),
+    )
+  }
+
+  /** Those who wait for this commit, where it is the first of its key; undefined where it waits for another one. */
+  #joinCommit(key: IdKey, done: Committed): readonly Committed[] | undefined {
+    const name = nameOf(key)
+    const others = this.#committing.get(name)
+    if (others !== undefined) {
+      others.push(done)
+      return undefined
+    }
+    const waiting = [done]
+    this.#committing.set(name, waiting)
+    return waiting
+  }
+
+  #settleCommit(key: IdKey, waiting: readonly Committed[], error: Error | undefined): void {
+    this.#committing.delete(nameOf(key))
+    for (const each of waiting) each(error)
   }
 
   #append(
@@ -185,6 +207,10 @@ export class Intake {
     }
     return this.#date
   }
+}
+
+function nameOf(key: IdKey): string {
+  return `${key.a}.${key.b}.${key.c}`
 }
 
 const diskFull: PackageReply = { letter: 'Z', text: 'qq write error or disk full (#4.3.0)' }

@@ -59,15 +59,15 @@ export class LiveMessages {
   readonly totals: Totals = { accepted: 0, delivered: 0, bounced: 0, discarded: 0 }
   readonly #byNumber = new Map<number, LiveMessage>()
   readonly #bySegment = new Map<number, Set<LiveMessage>>()
-  #bodyBytes = 0
+  #bytes = 0
 
   get size(): number {
     return this.#byNumber.size
   }
 
-  /** Body bytes of all live messages. */
-  get bodyBytes(): number {
-    return this.#bodyBytes
+  /** What all live messages take in the journal, with their envelopes. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   get(number: number): LiveMessage | undefined {
@@ -144,7 +144,7 @@ export class LiveMessages {
     if (isNew) this.totals.accepted += recipients.length
     this.#byNumber.set(record.number, message)
     this.#place(message)
-    this.#bodyBytes += location.bytes
+    this.#bytes += sizeOf(message)
     return message
   }
 
@@ -210,7 +210,7 @@ export class LiveMessages {
   #remove(message: LiveMessage): void {
     this.#byNumber.delete(message.number)
     this.#unplace(message)
-    this.#bodyBytes -= message.location.bytes
+    this.#bytes -= sizeOf(message)
     message.cached = undefined
   }
 
@@ -227,7 +227,17 @@ export class LiveMessages {
   }
 }
 
+/** Why a message is held whose stored body does not match its checksum. */
+export const damagedBody = 'its body is damaged on disk'
+
 const noMessages: ReadonlySet<LiveMessage> = new Set()
+
+/** About: texts of failures come and go, addresses and bodies do not. */
+function sizeOf(message: LiveMessage): number {
+  let bytes = 128 + message.sender.length + message.location.bytes
+  for (const recipient of message.recipients) bytes += 64 + recipient.address.length
+  return bytes
+}
 
 export function hasFailed(message: LiveMessage): boolean {
   return message.recipients.some((recipient) => recipient.status === 'failed')

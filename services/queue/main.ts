@@ -2,12 +2,12 @@
  * The program of one queue instance, and the place where queue, bounce and mailbox are put together.
  *
  *   run      (the default) carries mail until it is told to stop
- *   verify, audit, list   look at the journal of an instance that is not running: one JSON line each
+ *   verify, audit, list [LIMIT]   look at the journal of an instance that is not running: one JSON line each
  */
 
 import { bounceOptionsOf, QmailBouncePolicy } from '../bounce/bounce-policy.ts'
 import type { Json } from '../contract/coordination.ts'
-import { instanceOf, type Layout, poolOf } from '../contract/layout.ts'
+import { instanceOf, type Layout, type PoolSpec, poolOf } from '../contract/layout.ts'
 import type { InstanceState } from '../contract/operations.ts'
 import { MaildirTransport, makeMailbox } from '../mailbox/maildir-transport.ts'
 import { errorText } from '../protocol/failure.ts'
@@ -38,17 +38,26 @@ function transportsOf(world: World, layout: Layout, id: string, state: string): 
   }
 }
 
+/** One that cannot be made is a warning: mail for it waits, and mail for the others is carried. */
+async function makeMailboxes(world: World, root: string, mailboxes: readonly string[]): Promise<void> {
+  for (const mailbox of mailboxes) {
+    try {
+      await makeMailbox(world.disk, root, mailbox)
+    } catch (error) {
+      world.log.warn('mailbox not made', { mailbox, error: errorText(error) })
+    }
+  }
+}
+
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
   const { world, layout, ledger, onFatal } = surroundings
   const spec = instanceOf(layout, id)
   if (spec === undefined) throw new Error(`the layout has no instance ${id}`)
   const pool = poolOf(layout, spec.pool)
-  if (pool.deliver.kind === 'maildir') {
-    for (const mailbox of pool.mailboxes) await makeMailbox(world.disk, `${state}/mailboxes`, mailbox)
-  }
+  if (pool.deliver.kind === 'maildir') await makeMailboxes(world, `${state}/mailboxes`, pool.mailboxes)
   const transports = transportsOf(world, layout, id, state)
-  const bouncePolicy = new QmailBouncePolicy(bounceOptionsOf(layout.cluster, pool))
-  const instance = new QueueInstance(world, { layout, id, state, ledger, transports, bouncePolicy, onFatal })
+  const bouncePolicyOf = (cluster: string, own: PoolSpec) => new QmailBouncePolicy(bounceOptionsOf(cluster, own))
+  const instance = new QueueInstance(world, { layout, id, state, ledger, transports, bouncePolicyOf, onFatal })
   return {
     start: () => instance.start(),
     stop: () => instance.stop(),
@@ -57,7 +66,7 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
     operations: {
       audit: async () => asJson(instance.audit()),
       list: async (value) => asJson(instance.list(limitOf(value))),
-      show: async (value) => asJson((await instance.show(idOf(value))) ?? {}),
+      show: async (value) => asJson(await instance.show(idOf(value))),
     },
   }
 }
@@ -78,7 +87,7 @@ function idOf(value: Json): string {
 }
 
 /** One line of JSON, or a refusal: a journal that is being written cannot be judged from outside. */
-async function look(verb: string, id: string, state: string): Promise<object> {
+async function look(verb: string, id: string, state: string, words: readonly string[]): Promise<object> {
   const world = systemWorld(silentLog)
   const found = await findLayout(world.disk, state, 'queue', id)
   if (found.kind === 'none') throw new Error(`no layout for instance ${id}: ${found.notes.join('; ')}`)
@@ -86,7 +95,8 @@ async function look(verb: string, id: string, state: string): Promise<object> {
   if (owner !== undefined) throw new Error(`instance ${id} is running as process ${owner}: stop it first`)
   if (verb === 'verify') return verifyJournal(world, found.home, id)
   if (verb === 'audit') return auditJournal(world, found.home, id)
-  return listJournal(world, found.home, id)
+  const messages = await listJournal(world, found.home, id)
+  return messages.slice(0, limitOf({ limit: Number(words[0]) }))
 }
 
 function fail(why: string, code: number): void {
@@ -104,7 +114,7 @@ else if (read.verb === 'run') {
   })
 } else if (['verify', 'audit', 'list'].includes(read.verb)) {
   try {
-    const result = await look(read.verb, read.id, read.state)
+    const result = await look(read.verb, read.id, read.state, read.words)
     process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0))
   } catch (error) {
     fail(errorText(error), 1)

@@ -43,8 +43,9 @@ export async function verifyJournal(world: World, home: string, instance: string
 }
 
 export async function auditJournal(world: World, home: string, instance: string): Promise<Audit> {
-  const { live, quarantined } = await look(world, home)
-  return auditOf(instance, live, quarantined)
+  const { recovered, live, quarantined } = await look(world, home)
+  // What the next start will set aside counts already; what earlier starts did set aside is found as damage again.
+  return auditOf(instance, live, Math.max(quarantined, recovered?.damage.length ?? 0))
 }
 
 export async function listJournal(world: World, home: string, instance: string): Promise<readonly QueuedMessage[]> {

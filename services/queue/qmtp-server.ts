@@ -7,7 +7,7 @@
  */
 
 import type { ByteString } from '../protocol/byte-string.ts'
-import { type QmtpServerLimits, QmtpServerReader } from '../protocol/qmtp.ts'
+import { type QmtpPackage, type QmtpServerLimits, QmtpServerReader } from '../protocol/qmtp.ts'
 import { AddressList } from '../runtime/address-list.ts'
 import type { Connection, ConnectionHandler, Listener, Timer, World } from '../runtime/world.ts'
 import type { Intake } from './intake.ts'
@@ -24,7 +24,7 @@ export interface QmtpListenLimits {
 export class QmtpServer {
   readonly #world: World
   readonly #intake: Intake
-  readonly #limits: QmtpListenLimits
+  #limits: QmtpListenLimits
   readonly #sessions = new Set<QmtpSession>()
   #allowed: AddressList
   #listener: Listener | undefined
@@ -47,8 +47,10 @@ export class QmtpServer {
     return this.#listener?.address
   }
 
-  allow(acceptFrom: readonly string[]): void {
+  /** For connections that come later. */
+  apply(acceptFrom: readonly string[], limits: QmtpListenLimits): void {
     this.#allowed = new AddressList(acceptFrom)
+    this.#limits = limits
   }
 
   /** Takes no more connections and no more packages; answers under way still leave. */
@@ -83,7 +85,7 @@ export class QmtpServer {
   #scheduleSweep(): void {
     this.#sweep = this.#world.clock.after(this.#limits.packageTimeoutMs / 4, () => {
       const now = this.#world.clock.monotonic()
-      for (const session of this.#sessions) session.dropIfStalled(now - this.#limits.packageTimeoutMs)
+      for (const session of this.#sessions) session.check(now)
       this.#scheduleSweep()
     })
   }
@@ -105,6 +107,7 @@ class QmtpSession implements ConnectionHandler {
   #slots: Slot[] = []
   #outstandingBytes = 0
   #flushing = false
+  #blocked = false
   #paused = false
   #ending = false
   #closed = false
@@ -139,7 +142,10 @@ class QmtpSession implements ConnectionHandler {
     this.#read()
   }
 
-  onDrain(): void {}
+  onDrain(): void {
+    this.#blocked = false
+    this.#resume()
+  }
 
   onEnd(): void {
     this.finish()
@@ -156,10 +162,15 @@ class QmtpSession implements ConnectionHandler {
     this.#flush()
   }
 
-  dropIfStalled(before: number): void {
-    if (this.#lastData >= before || this.#reader.atBoundary || this.#paused) return
-    this.#world.log.warn('QMTP client dropped: its package stands still', { peer: this.#peer })
-    this.connection.destroy()
+  /** QMTP section 5: a session that nobody uses any more ends, and a package must go on. */
+  check(now: number): void {
+    const silentMs = now - this.#lastData
+    if (this.#reader.atBoundary && this.#slots.length === 0) {
+      if (silentMs > idleSessionMsMax) this.finish()
+    } else if (silentMs > this.#limits.packageTimeoutMs && !this.#reader.atBoundary && !this.#paused) {
+      this.#world.log.warn('QMTP client dropped: its package stands still', { peer: this.#peer })
+      this.connection.destroy()
+    }
   }
 
   #read(): void {
@@ -170,7 +181,7 @@ class QmtpSession implements ConnectionHandler {
         this.#world.log.warn('QMTP client dropped', { peer: this.#peer, why: event.why })
         return this.finish()
       }
-      const slot: Slot = { replies: undefined, bytes: event.package.bodyBytes }
+      const slot: Slot = { replies: undefined, bytes: weightOf(event.package) }
       this.#slots.push(slot)
       this.#outstandingBytes += slot.bytes
       this.#pauseIfFull()
@@ -182,9 +193,16 @@ class QmtpSession implements ConnectionHandler {
   }
 
   #pauseIfFull(): void {
-    if (this.#outstandingBytes < this.#limits.outstandingBytesMax) return
+    if (this.#outstandingBytes < this.#limits.outstandingBytesMax && !this.#blocked) return
     this.#paused = true
     this.connection.pause()
+  }
+
+  #resume(): void {
+    if (!this.#paused || this.#blocked || this.#outstandingBytes >= this.#limits.outstandingBytesMax / 2) return
+    this.#paused = false
+    this.connection.resume()
+    this.#read()
   }
 
   /** After the batch that is being answered now, so that its answers share one write. */
@@ -208,12 +226,20 @@ class QmtpSession implements ConnectionHandler {
       count++
     }
     if (count > 0) this.#slots.splice(0, count)
-    if (output !== '') this.connection.write(output)
+    if (output !== '' && !this.connection.write(output)) this.#blocked = true
     if (this.#ending && this.#slots.length === 0) return this.connection.end()
-    if (this.#paused && this.#outstandingBytes < this.#limits.outstandingBytesMax / 2) {
-      this.#paused = false
-      this.connection.resume()
-      this.#read()
-    }
+    if (this.#blocked) this.#pauseIfFull()
+    this.#resume()
   }
+}
+
+/** QMTP section 5 gives a session an hour. */
+const idleSessionMsMax = 3600 * 1000
+/** A recipient costs an object and a reply, however short it is. */
+const recipientWeight = 128
+
+function weightOf(given: QmtpPackage): number {
+  let bytes = given.bodyBytes
+  for (const recipient of given.recipients) bytes += recipient.length + recipientWeight
+  return bytes
 }

@@ -39,7 +39,7 @@ interface Lane<J extends Job> {
 }
 
 export class Scheduler<J extends Job> {
-  readonly #limits: SchedulerLimits
+  #limits: SchedulerLimits
   readonly #later = new Heap<J>()
   readonly #resting = new Heap<Lane<J>>()
   readonly #lanes = new Map<string, Lane<J>>()
@@ -51,6 +51,10 @@ export class Scheduler<J extends Job> {
     this.#limits = limits
   }
 
+  set limits(limits: SchedulerLimits) {
+    this.#limits = limits
+  }
+
   get running(): number {
     return this.#running
   }
@@ -58,6 +62,11 @@ export class Scheduler<J extends Job> {
   /** Jobs added and not yet started. */
   get waiting(): number {
     return this.#waiting
+  }
+
+  /** Destinations remembered: with jobs, or with failures not yet forgotten. */
+  get destinations(): number {
+    return this.#lanes.size
   }
 
   add(job: J, now: number): void {
@@ -92,7 +101,7 @@ export class Scheduler<J extends Job> {
     this.#running--
     if (connected) lane.failures = 0
     else this.#failed(lane, now)
-    if (lane.running === 0 && lane.due.size === 0 && lane.failures === 0) this.#lanes.delete(lane.key)
+    if (lane.running === 0 && lane.due.size === 0 && lane.failures === 0) this.#forget(lane)
     else this.#enter(lane, now)
   }
 
@@ -123,7 +132,11 @@ export class Scheduler<J extends Job> {
 
   #wake(now: number): void {
     while (this.#later.leastKey() <= now) this.#makeDue(this.#later.pop()!, now)
-    while (this.#resting.leastKey() <= now) this.#enter(this.#resting.pop()!, now)
+    while (this.#resting.leastKey() <= now) {
+      const lane = this.#resting.pop()!
+      if (lane.running === 0 && lane.due.size === 0) this.#forget(lane)
+      else this.#enter(lane, now)
+    }
   }
 
   #makeDue(job: J, now: number): void {
@@ -141,6 +154,10 @@ export class Scheduler<J extends Job> {
     return lane
   }
 
+  #forget(lane: Lane<J>): void {
+    if (this.#lanes.get(lane.key) === lane) this.#lanes.delete(lane.key)
+  }
+
   #canStart(lane: Lane<J>, now: number): boolean {
     return lane.due.size > 0 && lane.restsUntil <= now && lane.running < this.#limits.concurrencyPerDestination
   }
@@ -154,8 +171,11 @@ export class Scheduler<J extends Job> {
   #failed(lane: Lane<J>, now: number): void {
     lane.failures++
     const over = lane.failures - this.#limits.failuresBeforeRest
-    if (over < 0 || lane.restsUntil > now) return
-    lane.restsUntil = now + Math.min(this.#limits.restMaxMs, this.#limits.restMinMs * 2 ** Math.min(over, 20))
-    this.#resting.push(lane.restsUntil, lane)
+    if (lane.restsUntil > now) return
+    if (over >= 0) {
+      lane.restsUntil = now + Math.min(this.#limits.restMaxMs, this.#limits.restMinMs * 2 ** Math.min(over, 20))
+    }
+    // Also the way out for a lane that is never used again: its few failures are forgotten in time.
+    this.#resting.push(over >= 0 ? lane.restsUntil : now + this.#limits.restMaxMs, lane)
   }
 }

@@ -78,7 +78,10 @@ class SystemFile implements DiskFile {
       return this.datasync()
     }
     this.#durable ??= openAgain(this.#path, writeOnly | dataSync)
-    const descriptor = await this.#durable
+    const descriptor = await this.#durable.catch((error: unknown) => {
+      this.#durable = undefined
+      throw error
+    })
     return settled((done) => writeAll(descriptor, chunks, position, done))
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import net from 'node:net'
 import { test } from 'node:test'
-import { QmailBouncePolicy } from '../../services/bounce/bounce-policy.ts'
+import { bounceOptionsOf, QmailBouncePolicy } from '../../services/bounce/bounce-policy.ts'
 import type { Attempt, Outcome, Transport } from '../../services/contract/delivery.ts'
 import type { Layout } from '../../services/contract/layout.ts'
 import type { LedgerEvent } from '../../services/contract/ledger.ts'
@@ -65,12 +65,7 @@ async function start(
     state,
     ledger: { record: (event) => ledger.push(event) },
     transports: { smtp: transport, qmtp: transport, maildir: transport },
-    bouncePolicy: new QmailBouncePolicy({
-      host: 'mail.example.com',
-      doubleBounceTo: 'postmaster@example.com',
-      format: 'qsbmf',
-      bounceBytesMax: 10_000,
-    }),
+    bouncePolicyOf: (cluster, pool) => new QmailBouncePolicy(bounceOptionsOf(cluster, pool)),
     onFatal: (why) => assert.fail(why),
     limits: { diskReserveBytes: options.reserve ?? 1024 * 1024, diskCheckMs: 20, stopWaitMs: 100 },
   })
@@ -239,6 +234,74 @@ test('queue: on the bounce host a failed bounce becomes a double bounce, and tha
   const { accepted, bounced, discarded, queued, balanced } = instance.audit()
   assert.deepEqual([accepted, bounced, discarded, queued, balanced], [2, 1, 1, 0, true])
   assert.equal(ledger.filter((event) => event.event === 'discarded').length, 1)
+})
+
+test('queue: two messages of one id that both fail are both reported', async (t) => {
+  const { instance, transport, port } = await start(t, temporaryDirectory(t), '01')
+  transport.answer = (recipient) =>
+    recipient.endsWith('customer1.example')
+      ? { kind: 'failed', to: '', failure: permanent('peer', '5.1.1', 'no such user', 550) }
+      : { kind: 'delivered', to: 'recorder', text: 'ok' }
+  await exchange(port, packageBytes({ id, recipients: ['a@customer1.example'] }))
+  await exchange(port, packageBytes({ id, recipients: ['b@customer1.example'] }))
+  await until('both bounced', () => instance.audit().bounced === 2)
+  const bounces = transport.attempts.filter((attempt) => attempt.sender === '')
+  assert.equal(new Set(bounces.map((bounce) => bounce.id)).size, 2)
+})
+
+test('queue: a bounce the bounce host refuses for good goes again without the quoted message', async (t) => {
+  const { instance, transport, port } = await start(t, temporaryDirectory(t), '01')
+  transport.answer = (recipient) => {
+    if (recipient.endsWith('customer1.example'))
+      return { kind: 'failed', to: '', failure: permanent('peer', '5.1.1', 'no') }
+    const short = !transport.attempts.at(-1)!.body.includes('quoted words')
+    if (short) return { kind: 'delivered', to: 'recorder', text: 'ok' }
+    return { kind: 'failed', to: '', failure: permanent('peer', '5.3.4', 'too big') }
+  }
+  const text = 'Subject: x\r\n\r\nquoted words\r\n'
+  await exchange(port, packageBytes({ id, recipients: ['a@customer1.example'], text }))
+  await until('bounced', () => instance.audit().bounced === 1)
+  assert.equal(transport.attempts.length, 3)
+})
+
+test('queue: a package committed before is K also while the queue refuses', async (t) => {
+  const state = temporaryDirectory(t)
+  const first = await start(t, state, '01')
+  const bytes = packageBytes({ id, recipients: ['a@customer1.example'] })
+  await exchange(first.port, bytes)
+  await first.instance.stop()
+  const full = await start(t, state, '01', { reserve: Number.MAX_SAFE_INTEGER / 2 })
+  await until('refusing', () => full.instance.phase === 'refusing')
+  assert.match(await exchange(full.port, bytes), /^[0-9]+:Kok /)
+  assert.match(await exchange(full.port, packageBytes({ recipients: ['b@customer1.example'] })), /^[0-9]+:Z/)
+})
+
+test('queue: a stop in the middle of deliveries leaves a journal the next life opens in balance', async (t) => {
+  const state = temporaryDirectory(t)
+  const first = await start(t, state, '01')
+  first.transport.waiting = []
+  for (let count = 0; count < 5; count++)
+    await exchange(first.port, packageBytes({ recipients: [`r${count}@customer1.example`] }))
+  await until('attempts run', () => first.transport.waiting!.length === 5)
+  const stopping = first.instance.stop()
+  setTimeout(() => {
+    for (const settle of first.transport.waiting!.splice(0)) settle()
+  }, 101)
+  await stopping
+  const second = await start(t, state, '01')
+  await until('all delivered', () => second.instance.audit().queued === 0)
+  assert.deepEqual([second.instance.audit().accepted, second.instance.audit().balanced], [5, true])
+})
+
+test('queue: show finds every message of a transaction', async (t) => {
+  const { instance, port } = await start(t, temporaryDirectory(t), '01', { layout: layoutWith('hold') })
+  await exchange(port, packageBytes({ id: `${id}-0`, recipients: ['a@customer1.example'] }))
+  await until('queued', () => instance.audit().queued === 1)
+  for (const asked of [id, `${id}-0`]) {
+    const found = await instance.show(asked)
+    assert.match(found[0]?.header ?? '', /Subject: test$/)
+  }
+  assert.deepEqual(await instance.show(`${id}-1`), [])
 })
 
 test('queue: held mail waits until the layout lets it go', async (t) => {

@@ -86,3 +86,15 @@ test('scheduler: a whole drain gives every waiting job back, and dueNow starts w
   scheduler.dueNow(10)
   assert.deepEqual(startAll(scheduler, 10), ['later'])
 })
+
+test('scheduler: nothing is kept of destinations that failed and are no longer wanted', () => {
+  const scheduler = new Scheduler<Named>({ ...limits, concurrency: 1000 })
+  for (let index = 0; index < 100; index++) {
+    scheduler.add(job(`j${index}`, `dead${index}`), 0)
+    scheduler.end(scheduler.start(0)!, false, 0)
+  }
+  assert.notEqual(scheduler.nextAt(), Number.POSITIVE_INFINITY)
+  assert.equal(scheduler.start(limits.restMaxMs + 1), undefined)
+  assert.equal(scheduler.nextAt(), Number.POSITIVE_INFINITY)
+  assert.equal(scheduler.destinations, 0)
+})

@@ -4,7 +4,6 @@
  */
 
 import { bounceOptionsOf, QmailBouncePolicy } from '../../services/bounce/bounce-policy.ts'
-import { instanceOf, poolOf } from '../../services/contract/layout.ts'
 import type { Ledger } from '../../services/contract/ledger.ts'
 import { Edge } from '../../services/edge/edge.ts'
 import { MaildirTransport } from '../../services/mailbox/maildir-transport.ts'
@@ -49,9 +48,6 @@ export async function beginQueue(
   die: (why: string) => void,
 ): Promise<QueueInstance> {
   const world = parts.queueWorld(bareWorld)
-  const spec = instanceOf(clusterLayout, id)
-  if (spec === undefined) throw new Error(`no instance ${id}`)
-  const pool = poolOf(clusterLayout, spec.pool)
   const { cluster } = clusterLayout
   const instance = new QueueInstance(world, {
     layout: clusterLayout,
@@ -66,7 +62,7 @@ export async function beginQueue(
         world,
       ),
     },
-    bouncePolicy: new QmailBouncePolicy(bounceOptionsOf(cluster, pool)),
+    bouncePolicyOf: (name, own) => new QmailBouncePolicy(bounceOptionsOf(name, own)),
     onFatal: die,
     limits: { store: storeLimits },
   })

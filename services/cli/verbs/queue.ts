@@ -101,11 +101,9 @@ async function show(context: Context, input: Input): Promise<ExitCode> {
   const client = await ClusterClient.open(context)
   try {
     const results = await Promise.all(client.queues.map((place) => client.ask(place.id, 'show', { id })))
-    const found = results.flatMap((result) => {
-      if (result.kind !== 'reply') return []
-      const value = result.value as { readonly message?: QueuedMessage; readonly header?: string }
-      return value.message === undefined ? [] : [{ message: value.message, header: value.header ?? '' }]
-    })
+    const found = results.flatMap((result) =>
+      result.kind === 'reply' ? (result.value as unknown as { message: QueuedMessage; header: string }[]) : [],
+    )
     if (context.output === 'json') context.print(JSON.stringify(found))
     for (const { message, header } of context.output === 'json' ? [] : found) {
       context.print(`${listText(context, [message])}\n\n${header}\n`)

@@ -13,6 +13,7 @@ import type { Attempt, Outcome, Transport } from '../../contract/delivery.ts'
 import { sameForAll } from '../../contract/delivery.ts'
 import type { Failure } from '../../protocol/failure.ts'
 import { temporary } from '../../protocol/failure.ts'
+import { sha256 } from '../../runtime/digest.ts'
 import type { QmtpLinkLimits, QmtpLinkOutcome } from '../../runtime/qmtp-link.ts'
 import { QmtpLink } from '../../runtime/qmtp-link.ts'
 import type { Address, Timer, World } from '../../runtime/world.ts'
@@ -74,7 +75,7 @@ export class QmtpTransport implements Transport {
   readonly #done = new Map<QmtpDelivery, Done>()
   /** Deliveries no link takes now; the sweep tries them again. */
   readonly #stranded = new Set<QmtpDelivery>()
-  /** The host of each message whose outcome is unclear, oldest first. */
+  /** The host of each attempt whose outcome is unclear, by `boundKey`, oldest first. */
   readonly #bound = new Map<string, { readonly host: string; readonly until: number }>()
   #closed = false
   #sweep: Timer | undefined
@@ -159,7 +160,7 @@ export class QmtpTransport implements Transport {
 
   readonly #onSettled = (delivery: QmtpDelivery, outcome: QmtpLinkOutcome): void => {
     if (outcome.kind === 'answered') {
-      this.#bound.delete(delivery.attempt.id)
+      if (this.#bound.size > 0) this.#bound.delete(boundKey(delivery.attempt))
       return this.#finish(delivery, delivery.outcomesOf(outcome.answers))
     }
     const now = this.#world.clock.monotonic()
@@ -183,7 +184,7 @@ export class QmtpTransport implements Transport {
   #lastWord(delivery: QmtpDelivery, now: number): readonly Outcome[] {
     const why = delivery.why === '' ? '' : ` (${delivery.why.replace(/[^\x20-\x7e]+/g, '?')})`
     if (delivery.boundTo !== undefined && delivery.unclearAt !== undefined) {
-      this.#bind(delivery.attempt.id, delivery.boundTo, now)
+      this.#bind(boundKey(delivery.attempt), delivery.boundTo, now)
       return delivery.failed(temporary('peer', '4.4.2', `no reply to the whole message, it may have arrived${why}`))
     }
     return delivery.failed(temporary('peer', '4.4.1', `no QMTP server takes mail${why}`))
@@ -195,19 +196,20 @@ export class QmtpTransport implements Transport {
     done?.(outcomes)
   }
 
-  #bind(id: string, host: string, now: number): void {
-    this.#bound.delete(id)
+  #bind(key: string, host: string, now: number): void {
+    this.#bound.delete(key)
     const oldest = this.#bound.keys().next()
     if (this.#bound.size >= this.#limits.boundMax && oldest.done !== true) this.#bound.delete(oldest.value)
-    this.#bound.set(id, { host, until: now + this.#limits.boundMs })
+    this.#bound.set(key, { host, until: now + this.#limits.boundMs })
   }
 
   #boundHost(delivery: QmtpDelivery, now: number): string | undefined {
-    const { id } = delivery.attempt
-    const bound = this.#bound.get(id)
+    if (this.#bound.size === 0) return undefined
+    const key = boundKey(delivery.attempt)
+    const bound = this.#bound.get(key)
     if (bound === undefined) return undefined
     if (bound.until > now && delivery.hosts.some((host) => nameOf(host) === bound.host)) return bound.host
-    this.#bound.delete(id)
+    this.#bound.delete(key)
     return undefined
   }
 
@@ -238,6 +240,11 @@ export class QmtpTransport implements Transport {
       }
     }
   }
+}
+
+/** Several attempts carry one message, each to other recipients, and each has a fate of its own. */
+function boundKey({ id, recipients }: Attempt): string {
+  return sha256([[id, ...recipients].join('\0')])
 }
 
 function nameOf(host: Address): string {

@@ -3,7 +3,8 @@
  * back-pressure, and knows its own deadline. It carries one delivery at a time and decides nothing: its owner hears of
  * readiness with the outcomes of the delivery before, or of the end.
  *
- * After `failed` the connection is dropped and nothing more is heard.
+ * After `failed` the connection is dropped and nothing more is heard. An error that nobody foresaw drops the connection too, and
+ * fails the delivery for now.
  */
 
 import type { Attempt } from '../../contract/delivery.ts'
@@ -12,6 +13,7 @@ import { errorCode, errorText, permanent, temporary } from '../../protocol/failu
 import type { SmtpOutcome, SmtpStage } from '../../protocol/smtp/client-session.ts'
 import { SmtpClientSession } from '../../protocol/smtp/client-session.ts'
 import { DotWriter } from '../../protocol/smtp/dot-writer.ts'
+import { reportHandlerFailure } from '../../runtime/handler-failure.ts'
 import type { Connection, ConnectionHandler, World } from '../../runtime/world.ts'
 import type { SmtpTarget } from './mail-exchangers.ts'
 import type { SmtpTransportLimits } from './smtp-limits.ts'
@@ -38,6 +40,7 @@ export interface SmtpLinkOwner {
 const sliceBytesMax = 256 * 1024
 
 const bareLineEnd = permanent('sender', '5.6.0', 'message holds a bare CR or LF, which SMTP cannot carry unchanged')
+const ownFault = temporary('self', '4.3.0', 'delivery failed for a reason of our own')
 const bodyUnreadable = temporary('self', '4.3.0', 'stored message could not be read')
 
 export class SmtpLink implements ConnectionHandler {
@@ -92,12 +95,16 @@ export class SmtpLink implements ConnectionHandler {
   begin(attempt: Attempt): void {
     this.begun++
     this.#attempt = attempt
+    this.#contain('begin', () => this.#start(attempt))
+  }
+
+  #start(attempt: Attempt): void {
     const { sender, recipients, body } = attempt
     this.#session.start({ sender, recipients, bytes: body.bytes, utf8: false, eightBit: true })
     if (this.#pumping) return
     this.#flush()
     this.#arm()
-    if (this.#session.stage !== 'envelope') queueMicrotask(() => this.#pump())
+    if (this.#session.stage !== 'envelope') queueMicrotask(() => this.#contain('begin', () => this.#pump()))
   }
 
   /** Only when no attempt is running. */
@@ -117,8 +124,10 @@ export class SmtpLink implements ConnectionHandler {
   expire(now: number): void {
     if (now < this.#deadline || this.#dead) return
     if (this.#session.stage === 'quitting') return this.#connection.destroy()
-    this.#session.closed(`timeout in ${this.#session.stage}`)
-    this.#pump()
+    this.#contain('expire', () => {
+      this.#session.closed(`timeout in ${this.#session.stage}`)
+      this.#pump()
+    })
   }
 
   onOpen(): void {
@@ -153,6 +162,15 @@ export class SmtpLink implements ConnectionHandler {
   }
 
   onClose(error: Error | undefined): void {
+    try {
+      this.#lost(error)
+    } catch (thrown) {
+      reportHandlerFailure(this.#world.log, 'onClose', thrown)
+      this.#giveUp()
+    }
+  }
+
+  #lost(error: Error | undefined): void {
     if (this.#session.stage === 'quitting') {
       if (!this.#dead) this.#owner.gone(this)
       this.#dead = true
@@ -168,8 +186,11 @@ export class SmtpLink implements ConnectionHandler {
   #pump(): void {
     if (this.#pumping || this.#dead) return
     this.#pumping = true
-    while (this.#step()) {}
-    this.#pumping = false
+    try {
+      while (this.#step()) {}
+    } finally {
+      this.#pumping = false
+    }
     if (this.#dead) return
     this.#flush()
     if (this.#session.stage === this.#armedStage && this.#session.replies === this.#armedReplies) return
@@ -215,6 +236,24 @@ export class SmtpLink implements ConnectionHandler {
     this.#owner.ready(this, outcomes)
   }
 
+  /** For what runs outside the connection's handlers, which their network contains: `onClose` follows. */
+  #contain(where: string, task: () => void): void {
+    try {
+      task()
+    } catch (error) {
+      reportHandlerFailure(this.#world.log, where, error)
+      this.#connection.destroy()
+    }
+  }
+
+  /** The session itself is broken: what of the attempt has no outcome is tried again later. */
+  #giveUp(): void {
+    const { stage } = this.#session
+    if (this.#attempt !== undefined)
+      this.#outcomes ??= this.#attempt.recipients.map(() => ({ kind: 'failed', failure: ownFault }))
+    this.#fail(stage, ownFault)
+  }
+
   #fail(stage: SmtpStage, failure: Failure): void {
     if (this.#dead) return
     this.#dead = true
@@ -245,10 +284,14 @@ export class SmtpLink implements ConnectionHandler {
   #sendLater(writer: DotWriter, piece: Promise<Buffer>): void {
     piece.then(
       (bytes) => {
-        if (this.#writer === writer && this.#sendPiece(writer, bytes) && !this.#blocked) this.#sendBody()
+        this.#contain('body', () => {
+          if (this.#writer === writer && this.#sendPiece(writer, bytes) && !this.#blocked) this.#sendBody()
+        })
       },
       () => {
-        if (this.#writer === writer) this.#breakBody(bodyUnreadable)
+        this.#contain('body', () => {
+          if (this.#writer === writer) this.#breakBody(bodyUnreadable)
+        })
       },
     )
   }

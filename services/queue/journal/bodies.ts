@@ -9,6 +9,8 @@ import type { LiveMessage, Location } from '../live-messages.ts'
 import { segmentName } from './segment.ts'
 
 const readBytes = 1024 * 1024
+/** Ended messages stay in the list until it moves on. */
+const cachedMessagesMax = 16_384
 
 export class StoredBodies {
   readonly #disk: Disk
@@ -33,7 +35,7 @@ export class StoredBodies {
     message.cached = chunks
     this.#cached.push(message)
     this.#cachedBytes += message.location.bytes
-    while (this.#cachedBytes > this.#cachedBytesMax) {
+    while (this.#cachedBytes > this.#cachedBytesMax || this.#cached.length - this.#oldest > cachedMessagesMax) {
       const old = this.#cached[this.#oldest++]
       if (old === undefined) break
       this.#cachedBytes -= old.location.bytes
@@ -55,22 +57,30 @@ export class StoredBodies {
   async verify(message: LiveMessage): Promise<boolean> {
     if (message.verified || message.cached !== undefined) return true
     const { location } = message
+    const crc = await this.#sumOf(location).catch((error: unknown) => {
+      if (message.location === location) throw error
+      return -1
+    })
+    // Carried to another segment meanwhile, and this one may be gone.
+    if (message.location !== location) return this.verify(message)
+    message.verified = crc === location.crc
+    return message.verified
+  }
+
+  async #sumOf(location: Location): Promise<number> {
     let crc = 0
     for (let position = 0; position < location.bytes; position += readBytes) {
       const piece = await this.#read(location, position, Math.min(readBytes, location.bytes - position))
       crc = crc32([piece], crc)
     }
-    message.verified = crc === location.crc
-    return message.verified
+    return crc
   }
 
-  /** The whole body, or undefined where it does not check. */
-  async readWhole(message: LiveMessage): Promise<readonly Buffer[] | undefined> {
+  /** The whole body as it stands on the disk, checked or not. */
+  async readWhole(message: LiveMessage): Promise<readonly Buffer[]> {
     if (message.cached !== undefined) return message.cached
     const { location } = message
-    if (location.bytes === 0) return []
-    const body = await this.#read(location, 0, location.bytes)
-    return crc32([body]) === location.crc ? [body] : undefined
+    return location.bytes === 0 ? [] : [await this.#read(location, 0, location.bytes)]
   }
 
   /** Closes a segment's file, which is about to be dropped. */

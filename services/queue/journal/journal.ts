@@ -22,12 +22,15 @@ export interface JournalLimits {
   readonly segmentBytes: number
   readonly batchBytesMax: number
   readonly batchRecordsMax: number
+  /** One call takes about a thousand pieces (IOV_MAX); a batch of more would be several durable writes. */
+  readonly batchChunksMax: number
 }
 
 export const defaultJournalLimits: JournalLimits = {
   segmentBytes: 64 * 1024 * 1024,
   batchBytesMax: 8 * 1024 * 1024,
-  batchRecordsMax: 1024,
+  batchRecordsMax: 1000,
+  batchChunksMax: 1000,
 }
 
 /** What the journal asks of its housekeeping (`housekeeping.ts`). */
@@ -75,6 +78,7 @@ export class Journal {
   #flushing = false
   #idle: (() => void)[] = []
   #failure: Error | undefined
+  #closed = false
   #place: Place | undefined
   #nextSegment: number
   #previous: { segment: number; end: number }
@@ -125,15 +129,33 @@ export class Journal {
     return this.#nextNumber++
   }
 
-  /** `body` belongs to the journal until `done`. Throws nothing; every end comes through `done`, never from inside. */
-  append(record: JournalRecord, body: readonly Buffer[], bodyBytes: number, done: Appended): void {
-    const bodyCrc = bodyBytes === 0 ? 0 : crc32(body)
-    this.#waiting.push({ record, encoded: encodeRecord(record, bodyBytes, bodyCrc), body, bodyBytes, bodyCrc, done })
+  /**
+   * `body` belongs to the journal until `done`. Throws nothing; every end comes through `done`, never from inside. A `knownCrc`
+   * is that of a body copied as it is, damaged or not.
+   */
+  append(record: JournalRecord, body: readonly Buffer[], bodyBytes: number, done: Appended, knownCrc?: number): void {
+    const bodyCrc = knownCrc ?? (bodyBytes === 0 ? 0 : crc32(body))
+    const encoded = this.#encode(record, bodyBytes, bodyCrc)
+    if (encoded instanceof Error) {
+      this.#world.clock.soon(() => done(encoded, undefined))
+      return
+    }
+    this.#waiting.push({ record, encoded, body, bodyBytes, bodyCrc, done })
     if (this.#flushing) return
     this.#flushing = true
     this.#world.clock.soon(() => {
       this.#flush().catch((error: unknown) => this.#fail(error instanceof Error ? error : new Error(String(error))))
     })
+  }
+
+  /** Whatever cannot be written is refused alone, before it can spoil a batch. */
+  #encode(record: JournalRecord, bodyBytes: number, bodyCrc: number): Buffer | Error {
+    if (this.#closed) return new Error('the journal is closed')
+    try {
+      return encodeRecord(record, bodyBytes, bodyCrc)
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error))
+    }
   }
 
   /** Resolves when nothing waits to be written. */
@@ -146,6 +168,7 @@ export class Journal {
 
   /** Writes what waits and closes the file; answers the segment that will come next and where the last one ended. */
   async close(): Promise<{ readonly nextSegment: number; readonly previous: { segment: number; end: number } }> {
+    this.#closed = true
     await this.settled()
     if (this.#place !== undefined) {
       this.#previous = { segment: this.#place.segment, end: this.#place.offset }
@@ -181,11 +204,25 @@ export class Journal {
     try {
       await place.file.writeDurably(chunks, position)
     } catch (error) {
+      await this.#blank(place.file, position, error)
       return this.#notWritten(batch, error)
     }
     this.syncs++
     this.syncedBytes += bytes
     this.#committed(place, batch)
+  }
+
+  /**
+   * A batch that ran out of space may stand there in part, and its first records would be taken for good ones at the next start,
+   * though they were refused. Writing over their beginning needs no space; where nothing was written it fails again.
+   */
+  async #blank(file: DiskFile, position: number, error: unknown): Promise<void> {
+    if (!isRefusable(error)) return
+    try {
+      await file.writeDurably([Buffer.alloc(position === 0 ? segmentHeaderBytes : recordHeaderBytes)], position)
+    } catch (again) {
+      if (!isRefusable(again)) throw again
+    }
   }
 
   /** The current segment, or a new one where the record does not fit. */
@@ -213,10 +250,13 @@ export class Journal {
   #takeBatch(place: Place): Waiting[] {
     let bytes = 0
     let count = 0
+    let chunks = 0
     for (const waiting of this.#waiting) {
       const size = sizeOf(waiting)
       if (count > 0 && place.offset + bytes + size > this.#limits.segmentBytes) break
       if (count > 0 && bytes + size > this.#limits.batchBytesMax) break
+      chunks += 1 + waiting.body.length
+      if (count > 0 && chunks > this.#limits.batchChunksMax) break
       bytes += size
       if (++count === this.#limits.batchRecordsMax) break
     }
@@ -239,7 +279,8 @@ export class Journal {
       bytes += header.length
     }
     for (const [index, waiting] of batch.entries()) {
-      sealRecord(waiting.encoded, place.salt, place.batch + 1, batch.length - 1 - index)
+      const { segment, salt } = place
+      sealRecord(waiting.encoded, { segment, salt, batch: place.batch + 1, recordsLeft: batch.length - 1 - index })
       chunks.push(waiting.encoded)
       for (const chunk of waiting.body) chunks.push(chunk)
       bytes += sizeOf(waiting)
@@ -263,8 +304,8 @@ export class Journal {
   }
 
   #notWritten(batch: readonly Waiting[], error: unknown): void {
-    if (outOfSpace.has(errorCode(error)) && error instanceof Error) {
-      this.#world.log.error('journal out of space', { error: error.message, records: batch.length })
+    if (isRefusable(error) && error instanceof Error) {
+      this.#world.log.error('journal refused a batch', { error: error.message, records: batch.length })
       return refuse(batch, error)
     }
     const failure = new Error(`the disk did not make the journal durable: ${errorText(error)}`, { cause: error })
@@ -288,9 +329,16 @@ export class Journal {
 }
 
 const outOfSpace: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
+/** A file could not even be opened. */
+const outOfDescriptors: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE'])
 
 export function isOutOfSpace(error: unknown): boolean {
   return outOfSpace.has(errorCode(error))
+}
+
+/** What fails one batch and says nothing about the bytes of others. */
+function isRefusable(error: unknown): boolean {
+  return outOfSpace.has(errorCode(error)) || outOfDescriptors.has(errorCode(error))
 }
 
 function sizeOf(waiting: Waiting): number {

@@ -5,7 +5,7 @@
  *   4  u32  CRC-32 of the header from byte 8 and the meta, seeded with the segment's salt
  *   8  u32  bytes of meta        12 u32  bytes of body
  *   16 u32  CRC-32 of the body   20 u32  batch, counted from 1 in each segment
- *   24 u32  records of the same batch that follow this one        28 u32  zero
+ *   24 u32  records of the same batch that follow this one        28 u32  segment
  *   32      meta, then body
  *
  * The salt makes records of a segment file's earlier life worthless after it is reused, and records that a message's text
@@ -19,8 +19,8 @@ import type { Failure } from '../../protocol/failure.ts'
 import { crc32 } from '../../runtime/digest.ts'
 
 export const recordHeaderBytes = 32
-/** A longer meta is refused before it is written, and taken for damage when read. */
-export const metaBytesMax = 16 * 1024 * 1024
+/** A longer meta is refused before it is written, and taken for damage when read: 50 000 recipients with their last failures fit. */
+export const metaBytesMax = 128 * 1024 * 1024
 export const bodyBytesMax = 2 ** 31
 
 const magic = 0x00514d51
@@ -116,9 +116,10 @@ export interface RecordHeader {
   readonly bodyCrc: number
   readonly batch: number
   readonly recordsLeft: number
+  readonly segment: number
 }
 
-/** Header (without CRC, batch and `recordsLeft`, which `sealRecord` adds) and meta in one buffer. */
+/** Header (without what `sealRecord` adds) and meta in one buffer. */
 export function encodeRecord(record: JournalRecord, bodyBytes: number, bodyCrc: number): Buffer {
   const metaBytes = metaLength(record)
   if (metaBytes > metaBytesMax)
@@ -128,17 +129,24 @@ export function encodeRecord(record: JournalRecord, bodyBytes: number, bodyCrc: 
   buffer.writeUInt32LE(metaBytes, 8)
   buffer.writeUInt32LE(bodyBytes, 12)
   buffer.writeUInt32LE(bodyCrc, 16)
-  buffer.writeUInt32LE(0, 28)
   const end = writeMeta(new MetaWriter(buffer, recordHeaderBytes), record)
   if (end !== buffer.length) throw new Error(`a ${record.type} record came to ${end} bytes instead of ${buffer.length}`)
   return buffer
 }
 
-/** Completes a record for its place: the segment's salt, batch, and how many follow in the batch. */
-export function sealRecord(encoded: Buffer, salt: number, batch: number, recordsLeft: number): void {
-  encoded.writeUInt32LE(batch, 20)
-  encoded.writeUInt32LE(recordsLeft, 24)
-  encoded.writeUInt32LE(crc32([encoded.subarray(8)], salt), 4)
+export interface RecordPlace {
+  readonly segment: number
+  readonly salt: number
+  readonly batch: number
+  readonly recordsLeft: number
+}
+
+/** Completes a record for its place. */
+export function sealRecord(encoded: Buffer, place: RecordPlace): void {
+  encoded.writeUInt32LE(place.batch, 20)
+  encoded.writeUInt32LE(place.recordsLeft, 24)
+  encoded.writeUInt32LE(place.segment >>> 0, 28)
+  encoded.writeUInt32LE(crc32([encoded.subarray(8)], place.salt), 4)
 }
 
 /** The header at `offset`, or undefined where none can be: not a record, or not all of it and its meta in `buffer`. */
@@ -167,6 +175,7 @@ export function peekHeader(buffer: Buffer, offset: number): RecordHeader | undef
     bodyCrc: buffer.readUInt32LE(offset + 16),
     batch: buffer.readUInt32LE(offset + 20),
     recordsLeft: buffer.readUInt32LE(offset + 24),
+    segment: buffer.readUInt32LE(offset + 28),
   }
 }
 
@@ -213,14 +222,15 @@ export function stateLength(state: RecipientState): number {
 }
 
 function failureLength(failure: Failure | undefined, remote: string): number {
-  if (failure === undefined) return 1 + 2 + cut(remote).length
-  return 1 + 2 + cut(remote).length + 1 + 2 + 2 + failure.enhanced.length + 2 + cut(failure.text).length
+  if (failure === undefined) return 1 + 2 + cut(remote, remoteBytesMax).length
+  return 1 + 2 + cut(remote, remoteBytesMax).length + 1 + 2 + 2 + failure.enhanced.length + 2 + cut(failure.text).length
 }
 
 /** Texts are ours or a peer's; a peer's length is bounded where it is read, and here once more. */
-const textBytesMax = 8192
-function cut(text: string): string {
-  return text.length > textBytesMax ? text.slice(0, textBytesMax) : text
+const textBytesMax = 1024
+const remoteBytesMax = 256
+function cut(text: string, bytesMax = textBytesMax): string {
+  return text.length > bytesMax ? text.slice(0, bytesMax) : text
 }
 
 function writeMeta(writer: MetaWriter, record: JournalRecord): number {
@@ -350,7 +360,7 @@ export class MetaWriter {
 
   failure(failure: Failure | undefined, remote: string): void {
     this.byte(failure === undefined ? 0 : failure.class === 'temporary' ? 1 : 2)
-    this.text(cut(remote))
+    this.text(cut(remote, remoteBytesMax))
     if (failure === undefined) return
     this.byte(failure.blame === 'sender' ? 0 : failure.blame === 'peer' ? 1 : 2)
     this.position = this.#buffer.writeUInt16LE(failure.code, this.position)

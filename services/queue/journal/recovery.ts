@@ -10,9 +10,9 @@ import { errorText } from '../../protocol/failure.ts'
 import { makeDirectoryDurably, removeIfThere, writeFileDurably } from '../../runtime/durable-file.ts'
 import type { Clock, Disk, Log } from '../../runtime/world.ts'
 import { type IdIndex, idKey } from '../id-index.ts'
-import type { LiveMessages, Location } from '../live-messages.ts'
+import { damagedBody, type LiveMessages, type Location } from '../live-messages.ts'
 import type { JournalRecord } from './record.ts'
-import { scanSegment } from './scan.ts'
+import { looksDurable, scanSegment } from './scan.ts'
 import {
   decodeSegmentHeader,
   type SegmentHeader,
@@ -55,6 +55,13 @@ export interface Recovered {
   /** Bytes of a last batch that was never acknowledged. */
   readonly tornBytes: number
   readonly damage: readonly Damage[]
+  readonly idFiles: readonly IdFile[]
+}
+
+/** Saved ids of a closed segment; none is younger than `at`. */
+export interface IdFile {
+  readonly name: string
+  readonly at: number
 }
 
 interface Found {
@@ -96,6 +103,7 @@ class Recovery {
   readonly #ids: IdIndex
   readonly #mode: 'repair' | 'inspect'
   readonly #damage: Damage[] = []
+  readonly #idFiles: IdFile[] = []
   #records = 0
   #tornBytes = 0
   #nextNumber = 1
@@ -113,20 +121,28 @@ class Recovery {
     const spares = names.filter((name) => spareOfName(name) !== undefined)
     let nextSpare = 1 + Math.max(0, ...spares.map((name) => spareOfName(name) ?? 0))
     const found = new Map<number, Found>()
+    const worthless: { readonly segment: number; readonly name: string; readonly unreadable: boolean }[] = []
     for (const name of names) {
       const segment = segmentOfName(name)
       if (segment === undefined) continue
-      const segmentFound = await this.#readSegmentHead(name)
-      if (segmentFound?.header.segment === segment) found.set(segment, segmentFound)
+      const head = await this.#readSegmentHead(name)
+      if (head?.header.segment === segment) found.set(segment, head)
+      else worthless.push({ segment, name, unreadable: head === undefined })
+    }
+    const newest = Math.max(0, ...found.keys())
+    for (const { segment, name, unreadable } of worthless) {
+      if (unreadable && (await this.#wasDurable(segment, name, newest))) await this.#setSegmentAside(segment, name)
       else if (this.#mode === 'repair') {
         spares.push(spareName(nextSpare))
         await this.#world.disk.rename(this.#path(name), this.#path(spareName(nextSpare++)))
       }
     }
     const segments = [...found.keys()].sort((a, b) => a - b)
+    this.#reportGaps(segments, found)
     const snapshot = this.#mode === 'repair' ? await this.#loadSnapshot(names) : undefined
     await this.#loadIds(names)
     const end = await this.#replay(segments, found, snapshot)
+    this.#holdBodiless(found)
     if (this.#mode === 'repair') await this.#makeDurable(segments.at(-1), end, snapshot)
     const last = segments.at(-1) ?? 0
     return {
@@ -141,6 +157,7 @@ class Recovery {
       recordsRead: this.#records,
       tornBytes: this.#tornBytes,
       damage: this.#damage,
+      idFiles: this.#idFiles,
     }
   }
 
@@ -148,6 +165,7 @@ class Recovery {
     return `${this.#directory}/${name}`
   }
 
+  /** Undefined: neither copy of the header can be read. */
   async #readSegmentHead(name: string): Promise<Found | undefined> {
     const file = await this.#world.disk.open(this.#path(name), 'read')
     try {
@@ -157,6 +175,42 @@ class Recovery {
       return header === undefined ? undefined : { header, bytes: await file.size() }
     } finally {
       await file.close()
+    }
+  }
+
+  /**
+   * A segment without a readable header was made and never used, or its first batch was being written when the power went, or
+   * it is damaged. The last it is where a later segment exists, or records of a later batch.
+   */
+  async #wasDurable(segment: number, name: string, newest: number): Promise<boolean> {
+    const bytes = await this.#world.disk.readFile(this.#path(name))
+    if (bytes.every((byte) => byte === 0)) return false
+    return segment < newest || looksDurable(bytes, segment)
+  }
+
+  /** The whole file is kept for a person to look at; its records cannot be told from those of the file's earlier life. */
+  async #setSegmentAside(segment: number, name: string): Promise<void> {
+    const kept = this.#mode === 'repair' ? `${quarantineOf(this.#directory)}/${name}` : ''
+    const why = 'both copies of the segment header are damaged'
+    if (this.#mode === 'repair') await this.#world.disk.rename(this.#path(name), kept)
+    this.#damage.push({ segment, offset: 0, bytes: segmentHeaderBytes, why, kept, id: '' })
+    this.#world.log.error('journal segment is damaged', { file: this.#path(name), why, kept })
+  }
+
+  /** Messages a snapshot knows and whose segment is gone: named in the queue, and never tried. */
+  #holdBodiless(found: ReadonlyMap<number, Found>): void {
+    for (const message of this.#live.all()) if (!found.has(message.location.segment)) message.held = damagedBody
+  }
+
+  /** A segment that a later one names as its predecessor, and that was neither dropped nor found. */
+  #reportGaps(segments: readonly number[], found: ReadonlyMap<number, Found>): void {
+    for (const [index, segment] of segments.entries()) {
+      const previous = found.get(segment)?.header.previous ?? 0
+      const missing = index > 0 && previous !== 0 && previous !== segments[index - 1]
+      if (!missing || this.#damage.some((one) => one.segment === previous)) continue
+      const why = 'the segment is missing'
+      this.#damage.push({ segment: previous, offset: 0, bytes: 0, why, kept: '', id: '' })
+      this.#world.log.error('journal segment is missing', { file: this.#path(segmentName(previous)) })
     }
   }
 
@@ -180,9 +234,10 @@ class Recovery {
     for (const name of names) {
       if (!name.endsWith('.ids')) continue
       const path = this.#path(name)
-      const result = this.#ids.load(await this.#world.disk.readFile(path), this.#world.clock.now())
-      if (result === 'damaged') this.#world.log.warn('saved ids do not check', { file: path })
-      if (result === 'expired' && this.#mode === 'repair') await removeIfThere(this.#world.disk, path)
+      const loaded = this.#ids.load(await this.#world.disk.readFile(path), this.#world.clock.now())
+      if (loaded === 'damaged') this.#world.log.warn('saved ids do not check', { file: path })
+      else if (loaded !== 'expired') this.#idFiles.push({ name, at: loaded })
+      else if (this.#mode === 'repair') await removeIfThere(this.#world.disk, path)
     }
   }
 
@@ -222,7 +277,7 @@ class Recovery {
         record: (record, location) => this.#apply(record, location, now),
         damagedBody: (record, location, offset) => {
           const message = this.#apply(record, location, now)
-          if (message !== undefined) message.held = 'its body is damaged on disk'
+          if (message !== undefined) message.held = damagedBody
           const id = message?.id ?? ''
           const length = location.offset + location.bytes - offset
           damaged.push({ offset, bytes: length, why: 'a body does not match its checksum', id })
@@ -242,7 +297,22 @@ class Recovery {
     this.#nextNumber = Math.max(this.#nextNumber, record.number + 1)
     if (record.type === 'message')
       this.#ids.add(idKey(record.id, record.sender, record.recipients), Math.min(now, record.birthAt))
-    return this.#live.apply(record, location)
+    try {
+      return this.#live.apply(record, location)
+    } catch (error) {
+      // Never seen, and no reason for an instance not to start: the record is kept and named.
+      const bytes = location.offset + location.bytes
+      this.#damage.push({
+        segment: location.segment,
+        offset: location.offset,
+        bytes,
+        why: errorText(error),
+        kept: '',
+        id: '',
+      })
+      this.#world.log.error('journal record cannot be applied', { segment: location.segment, error: errorText(error) })
+      return undefined
+    }
   }
 
   async #quarantine(

@@ -9,7 +9,14 @@
 
 import { crc32 } from '../../runtime/digest.ts'
 import type { Location } from '../live-messages.ts'
-import { decodeRecord, type JournalRecord, type RecordHeader, readHeader, recordHeaderBytes } from './record.ts'
+import {
+  decodeRecord,
+  type JournalRecord,
+  peekHeader,
+  type RecordHeader,
+  readHeader,
+  recordHeaderBytes,
+} from './record.ts'
 import { segmentHeaderBytes } from './segment.ts'
 
 export interface ScanVisitor {
@@ -29,6 +36,18 @@ export interface ScanInput {
 }
 
 const recordMark = Buffer.from('QMQ', 'latin1')
+
+/**
+ * Whether a segment whose header cannot be read once held durable records: a record of its second batch or a later one stands
+ * there. Without the header's salt its checksum is unknown, so this may be wrong in the direction of keeping too much.
+ */
+export function looksDurable(bytes: Buffer, segment: number): boolean {
+  for (let at = bytes.indexOf(recordMark); at >= 0; at = bytes.indexOf(recordMark, at + 1)) {
+    const header = peekHeader(bytes, at)
+    if (header !== undefined && header.segment === segment >>> 0 && header.batch >= 2) return true
+  }
+  return false
+}
 
 /** Visits every record in order; answers where the segment's records end. */
 export function scanSegment(input: ScanInput, visitor: ScanVisitor): number {
@@ -100,8 +119,9 @@ function findRecord(input: ScanInput, from: number, batchMin: number): number | 
     at >= 0 && at < end;
     at = input.bytes.indexOf(recordMark, at + 1)
   ) {
-    const header = readHeader(input.bytes, at, input.salt)
-    if (header !== undefined && header.batch >= batchMin) return at
+    // The batch first: a checksum over every look-alike's meta could take for ever.
+    if ((peekHeader(input.bytes, at)?.batch ?? 0) < batchMin) continue
+    if (readHeader(input.bytes, at, input.salt) !== undefined) return at
   }
   return undefined
 }

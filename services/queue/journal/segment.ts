@@ -1,7 +1,7 @@
 /**
- * A segment file: its name and its first kilobyte. No I/O.
+ * A segment file: its name and its header. No I/O.
  *
- * The header stands twice, at 0 and at 512, each with its CRC, so that one bad sector costs nothing. It says where the
+ * The header stands twice, at 0 and at 4096, each with its CRC, so that one bad sector costs nothing. It says where the
  * segment before it ends, which makes that one's tail certain, and the totals as they stood when this segment began, from
  * which a replay without snapshot counts on. A file whose header names another segment is an old one waiting to be reused.
  */
@@ -9,8 +9,9 @@
 import { crc32 } from '../../runtime/digest.ts'
 import type { Totals } from '../live-messages.ts'
 
-export const segmentHeaderBytes = 1024
 const copyBytes = 512
+const secondCopyAt = 4096
+export const segmentHeaderBytes = secondCopyAt + copyBytes
 const magic = 'QMQSEG1\n'
 
 export interface SegmentHeader {
@@ -60,13 +61,13 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
   ]
   for (const [index, value] of numbers.entries()) buffer.writeDoubleLE(value, 8 + index * 8)
   buffer.writeUInt32LE(crc32([buffer.subarray(0, copyBytes - 4)]), copyBytes - 4)
-  buffer.copy(buffer, copyBytes, 0, copyBytes)
+  buffer.copy(buffer, secondCopyAt, 0, copyBytes)
   return buffer
 }
 
 /** Undefined: neither copy is whole. */
 export function decodeSegmentHeader(buffer: Buffer): SegmentHeader | undefined {
-  return decodeCopy(buffer.subarray(0, copyBytes)) ?? decodeCopy(buffer.subarray(copyBytes, segmentHeaderBytes))
+  return decodeCopy(buffer.subarray(0, copyBytes)) ?? decodeCopy(buffer.subarray(secondCopyAt, segmentHeaderBytes))
 }
 
 function decodeCopy(copy: Buffer): SegmentHeader | undefined {

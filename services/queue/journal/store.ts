@@ -12,14 +12,14 @@
  */
 
 import { errorCode, errorText } from '../../protocol/failure.ts'
-import { writeFileDurably } from '../../runtime/durable-file.ts'
+import { removeIfThere, writeFileDurably } from '../../runtime/durable-file.ts'
 import type { Clock, Disk, DiskFile, Log, Random } from '../../runtime/world.ts'
-import type { IdIndex } from '../id-index.ts'
+import { type IdIndex, idsRememberedMs } from '../id-index.ts'
 import { carriedRecord, type LiveMessage, type LiveMessages } from '../live-messages.ts'
 import { StoredBodies } from './bodies.ts'
 import { type Appended, defaultJournalLimits, Journal, type JournalLimits, type SegmentSource } from './journal.ts'
 import type { JournalRecord } from './record.ts'
-import { type Recovered, recover } from './recovery.ts'
+import { type IdFile, type Recovered, recover } from './recovery.ts'
 import { segmentName, spareName } from './segment.ts'
 import { encodeSnapshot, snapshotName } from './snapshot.ts'
 
@@ -66,6 +66,8 @@ export class JournalStore implements SegmentSource {
   #sinceSnapshot = 0
   /** The newest durable snapshot: a replay from it needs every segment from here on. */
   #snapshotNext = 0
+  /** Saved ids, oldest first. */
+  #idFiles: IdFile[] = []
   /** The last segment the journal was given a file for. */
   #taken = 0
   /** Ids of closed segments on their way to the disk; no segment is dropped before. */
@@ -97,6 +99,7 @@ export class JournalStore implements SegmentSource {
     this.#nextSpare = recovered.nextSpare
     this.#sinceSnapshot = recovered.segmentsRead
     this.#snapshotNext = recovered.snapshot ?? 0
+    this.#idFiles = [...recovered.idFiles].sort((a, b) => a.at - b.at)
     this.#journal = new Journal(
       this.#world,
       { live: this.#live, limits: this.#limits, segments: this, onFatal: this.#onFatal },
@@ -204,8 +207,19 @@ export class JournalStore implements SegmentSource {
 
   async #saveIds(): Promise<void> {
     for (let next = this.#unsavedIds[0]; next !== undefined; next = this.#unsavedIds[0]) {
-      await writeFileDurably(this.#world.disk, this.#path(`${segmentName(next.segment)}.ids`), [next.ids])
+      const name = `${segmentName(next.segment)}.ids`
+      await writeFileDurably(this.#world.disk, this.#path(name), [next.ids])
       this.#unsavedIds.shift()
+      this.#idFiles.push({ name, at: this.#world.clock.now() })
+    }
+    await this.#forgetOldIds()
+  }
+
+  async #forgetOldIds(): Promise<void> {
+    const before = this.#world.clock.now() - idsRememberedMs
+    for (let oldest = this.#idFiles[0]; oldest !== undefined && oldest.at < before; oldest = this.#idFiles[0]) {
+      await removeIfThere(this.#world.disk, this.#path(oldest.name))
+      this.#idFiles.shift()
     }
   }
 
@@ -232,7 +246,7 @@ export class JournalStore implements SegmentSource {
 
   #isWasteful(): boolean {
     if (this.#closed.length < this.#limits.segmentsKept) return false
-    return this.#closed.length * this.#limits.segmentBytes > this.#live.bodyBytes * this.#limits.cleanFactor
+    return this.#closed.length * this.#limits.segmentBytes > this.#live.bytes * this.#limits.cleanFactor
   }
 
   /** False: some message could not be moved now; the segment stays for another time. */
@@ -240,7 +254,7 @@ export class JournalStore implements SegmentSource {
     for (const message of [...this.#live.inSegment(segment)]) {
       if (this.#live.get(message.number) !== message) continue
       const body = await this.bodies.readWhole(message)
-      if (body === undefined || message.appending > 0) return false
+      if (message.appending > 0) return false
       if (this.#live.get(message.number) !== message) continue
       const error = await this.#carry(message, body)
       if (error !== undefined) return false
@@ -251,10 +265,25 @@ export class JournalStore implements SegmentSource {
   #carry(message: LiveMessage, body: readonly Buffer[]): Promise<Error | undefined> {
     return new Promise((resolve) => {
       message.appending++
-      this.append(carriedRecord(message), body, message.location.bytes, (error) => {
+      const carried: Appended = (error) => {
         message.appending--
         resolve(error)
-      })
+      }
+      const { bytes, crc } = message.location
+      // With the sum it was accepted with: a damaged body stays damaged, and is found out when it is to be sent.
+      this.journal.append(carriedRecord(message), body, bytes, carried, crc)
+      const { held } = message
+      if (held === undefined) return
+      // What a carried record cannot say follows it.
+      message.appending++
+      this.append(
+        { type: 'hold', number: message.number, at: this.#world.clock.now(), held: true, why: held },
+        [],
+        0,
+        () => {
+          message.appending--
+        },
+      )
     })
   }
 
@@ -264,9 +293,9 @@ export class JournalStore implements SegmentSource {
     const path = this.#path(segmentName(segment))
     if (spare === undefined) await this.#world.disk.unlink(path)
     else await this.#world.disk.rename(path, this.#path(spare))
-    await this.#world.disk.syncDirectory(this.#directory)
     this.#closed.shift()
     if (spare !== undefined) this.#spares.push(spare)
+    await this.#world.disk.syncDirectory(this.#directory)
   }
 }
 

@@ -12,7 +12,7 @@ import type { Disk, DiskFile, World } from '../../../services/runtime/world.ts'
 import { temporaryDirectory } from '../../support/temporary-directory.ts'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
-const small: StoreLimits = { ...defaultStoreLimits, segmentBytes: 8192, batchBytesMax: 4096 }
+const small: StoreLimits = { ...defaultStoreLimits, segmentBytes: 12_288, batchBytesMax: 4096 }
 
 interface Opened {
   readonly store: JournalStore
@@ -250,13 +250,113 @@ test('journal: a failed datasync ends the journal: nobody is told yes, and it is
   assert.equal(opened.live.size, 1)
 })
 
-function faulty(disk: Disk, faults: { write: string | undefined; datasync: string | undefined }): Disk {
+test('journal: one bad sector of a header costs nothing, two set the whole segment aside with a name', async (t) => {
+  const directory = temporaryDirectory(t)
+  const first = await open(directory)
+  for (let index = 0; index < 30; index++) await accept(first, `m${index}`, bodyOf(1500, index))
+  const file = `${directory}/journal/0000000002.segment`
+  const bytes = fs.readFileSync(file)
+  fs.writeFileSync(file, Buffer.concat([Buffer.alloc(4096), bytes.subarray(4096)]))
+  const once = await open(directory)
+  assert.deepEqual([once.live.size, once.recovered.damage.length], [30, 0])
+  fs.writeFileSync(file, Buffer.concat([Buffer.alloc(8192, 7), bytes.subarray(8192)]))
+  const twice = await open(directory)
+  const unharmed = [...twice.live.all()].filter((message) => message.held === undefined)
+  assert.ok(unharmed.length > 10 && unharmed.length < 30, `${unharmed.length} of 30`)
+  for (const message of unharmed) assert.equal(await twice.store.bodies.verify(message), true)
+  assert.deepEqual(
+    twice.recovered.damage.map((one) => [one.segment, one.why]),
+    [[2, 'both copies of the segment header are damaged']],
+  )
+  assert.ok(fs.existsSync(`${directory}/quarantine/0000000002.segment`))
+})
+
+test('journal: a batch refused for want of space does not come back to life, though part of it was written', async (t) => {
+  const directory = temporaryDirectory(t)
+  const { disk } = systemWorld(silent)
+  let room = Number.POSITIVE_INFINITY
+  const cramped = faulty(disk, { write: undefined, datasync: undefined }, async (file, chunks, position) => {
+    const bytes = Buffer.concat(chunks)
+    if (position + bytes.length <= room) return file.writeDurably([bytes], position)
+    await file.writeDurably([bytes.subarray(0, Math.max(0, room - position))], position)
+    throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+  })
+  const opened = await open(directory, small, cramped)
+  await accept(opened, 'kept', bodyOf(100, 1))
+  room = fs.statSync(`${directory}/journal/0000000001.segment`).size + 700
+  const refused = await Promise.allSettled(
+    ['z1', 'z2', 'z3'].map((id, index) => accept(opened, id, bodyOf(300, index))),
+  )
+  assert.deepEqual(
+    refused.map((one) => one.status),
+    ['rejected', 'rejected', 'rejected'],
+  )
+  const again = await open(directory)
+  assert.deepEqual(
+    [...again.live.all()].map((message) => message.id),
+    ['kept'],
+  )
+  assert.deepEqual(again.recovered.damage, [])
+})
+
+test('journal: after close nothing is written, and whoever asks is told so', async (t) => {
+  const directory = temporaryDirectory(t)
+  const opened = await open(directory)
+  const one = await accept(opened, 'one', bodyOf(100, 1))
+  const closing = opened.store.close()
+  await assert.rejects(append(opened.store, delivered(one.number)), /journal is closed/)
+  await closing
+  const again = await open(directory)
+  assert.deepEqual(again.live.totals, { accepted: 1, delivered: 0, bounced: 0, discarded: 0 })
+})
+
+test('journal: a damaged body is carried forward as it is, and holds up nothing', async (t) => {
+  const directory = temporaryDirectory(t)
+  const first = await open(directory)
+  const bad = await accept(first, 'bad', bodyOf(500, 9))
+  await first.store.close()
+  const file = `${directory}/journal/0000000001.segment`
+  flipBit(file, bad.location.offset + 7)
+  const second = await open(directory)
+  for (let index = 0; index < 200; index++) {
+    const message = await accept(second, `m${index}`, bodyOf(1000, index))
+    await append(second.store, delivered(message.number))
+  }
+  await second.store.journal.settled()
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  assert.ok(second.store.segmentCount <= small.segmentsKept + 3, `${second.store.segmentCount} segments`)
+  const carried = second.live.get(bad.number)
+  assert.ok(carried !== undefined && carried.location.segment > 1)
+  assert.equal(await second.store.bodies.verify(carried), false, 'carrying does not bless the damage')
+})
+
+test('journal: a message of many recipients with long failures is written, carried and snapshotted', async (t) => {
+  const directory = temporaryDirectory(t)
+  const recipients = Array.from({ length: 8000 }, (_, index) => `r${index}@example.com`)
+  const opened = await open(directory)
+  const message = await accept(opened, 'many', bodyOf(100, 1), recipients)
+  const failure = temporary('peer', '4.2.2', 'x'.repeat(2100), 452)
+  const deferrals = recipients.map((_, index) => ({ index, failure, remote: 'mx.example.net' }))
+  await append(opened.store, { type: 'deferral', number: message.number, at: 5, dueAt: 77, deferrals })
+  await opened.store.close()
+  const again = await open(directory)
+  assert.equal(again.live.get(message.number)?.recipients[7999]?.failure?.text.length, 1024)
+  assert.deepEqual(opened.fatal, [])
+})
+
+type WriteDurably = (file: DiskFile, chunks: readonly Buffer[], position: number) => Promise<void>
+
+function faulty(
+  disk: Disk,
+  faults: { write: string | undefined; datasync: string | undefined },
+  writeDurably: WriteDurably = (file, chunks, position) => file.writeDurably(chunks, position),
+): Disk {
   const fail = (code: string | undefined): Promise<void> | undefined =>
     code === undefined ? undefined : Promise.reject(Object.assign(new Error(code), { code }))
   const wrap = (file: DiskFile): DiskFile => ({
     write: (chunks, position) => fail(faults.write) ?? file.write(chunks, position),
     datasync: () => fail(faults.datasync) ?? file.datasync(),
-    writeDurably: (chunks, position) => fail(faults.write ?? faults.datasync) ?? file.writeDurably(chunks, position),
+    writeDurably: (chunks, position) => fail(faults.write ?? faults.datasync) ?? writeDurably(file, chunks, position),
     read: (buffer, position) => file.read(buffer, position),
     truncate: (bytes) => file.truncate(bytes),
     size: () => file.size(),
