@@ -2,16 +2,23 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import process from 'node:process'
 import type { DeliverSpec, Layout } from '../contract/layout.ts'
 import { compile } from '../control/layout/compile.ts'
 import { errorCode, errorText } from '../protocol/failure.ts'
 import { homeOwner } from '../runtime/home-lock.ts'
+import { certificateEndsAt, tlsPairProblem } from '../runtime/tls-pair.ts'
 import type { Conf } from '../settings/conf.ts'
+import { ClusterClient } from './cluster-client.ts'
+import { portProblem, portsOf } from './port-probe.ts'
 import { readConfFile } from './prepare-state.ts'
 import { runProgram } from './program-runner.ts'
 import type { Context } from './verb.ts'
 
-export interface Finding {
+/** `what` of the findings about the file itself. */
+export const confFinding = 'conf-qmq'
+
+interface Finding {
   readonly verdict: 'ok' | 'warn' | 'fail'
   readonly what: string
   readonly detail: string
@@ -21,19 +28,21 @@ export interface Finding {
 const freeBytesWanted = 1024 * 1024 * 1024
 const freeBytesNeeded = 64 * 1024 * 1024
 const openSslTimeoutMs = 10_000
+const dayMs = 24 * 3600 * 1000
+const expiryWarningMs = 14 * dayMs
 
 export async function checkCluster(context: Context): Promise<readonly Finding[]> {
   const file = readConfFile(context.confFile)
-  if (file.kind === 'wrong') return file.problems.map((problem) => finding('fail', 'conf-qmq', problem))
+  if (file.kind === 'wrong') return file.problems.map((problem) => finding('fail', confFinding, problem))
   const layout = compile(file.conf, 1)
   const read = finding(
     'ok',
-    'conf-qmq',
+    confFinding,
     `${context.confFile}: ${layout.instances.length} instances, ${layout.edges.length} edges`,
   )
   return [
     read,
-    ...file.notes.map((note) => finding('warn', 'conf-qmq', note)),
+    ...file.notes.map((note) => finding('warn', confFinding, note)),
     ...checkState(context),
     await checkSpace(context),
     ...(await checkKey(context, file.conf)),
@@ -46,23 +55,44 @@ function finding(verdict: Finding['verdict'], what: string, detail: string): Fin
   return { verdict, what, detail }
 }
 
-/** The directory, or the nearest one above it that exists. */
+/** The directory, or the nearest one above it that exists. One that may not be looked into exists. */
 function existing(directory: string): string {
   let nearest = directory
-  while (!fs.existsSync(nearest) && path.dirname(nearest) !== nearest) nearest = path.dirname(nearest)
+  while (!isThere(nearest) && path.dirname(nearest) !== nearest) nearest = path.dirname(nearest)
   return nearest
 }
 
+function isThere(directory: string): boolean {
+  try {
+    fs.lstatSync(directory)
+    return true
+  } catch (error) {
+    return errorCode(error) !== 'ENOENT'
+  }
+}
+
 function checkState(context: Context): readonly Finding[] {
-  const nearest = existing(context.state)
+  const { state } = context
+  const nearest = existing(state)
   try {
     fs.accessSync(nearest, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK)
+    if (nearest !== state) return [finding('ok', 'state', `${state}: will be made`)]
+    const owner = homeOwner(state)
+    const running = owner === undefined ? 'no cluster runs on it' : `\`qmq up\` runs on it as process ${owner}`
+    return [finding('ok', 'state', `${state}: ${running}`), ...checkOwner(state)]
   } catch (error) {
-    return [finding('fail', 'state', `${nearest} cannot be written: ${errorText(error)}`)]
+    return [finding('fail', 'state', `${nearest} cannot be used by this user: ${errorText(error)}`)]
   }
-  const owner = nearest === context.state ? homeOwner(context.state) : undefined
-  const running = owner === undefined ? 'no cluster runs on it' : `\`qmq up\` runs on it as process ${owner}`
-  return [finding('ok', 'state', `${context.state}: ${nearest === context.state ? running : 'will be made'}`)]
+}
+
+/** What root makes in somebody's state directory, its owner cannot write afterwards. */
+function checkOwner(state: string): readonly Finding[] {
+  const own = process.getuid?.()
+  const { uid } = fs.statSync(state)
+  if (own === undefined || own === uid) return []
+  return [
+    finding('warn', 'state', `${state} belongs to user ${uid}, this is user ${own}: start the cluster as its owner`),
+  ]
 }
 
 async function checkSpace(context: Context): Promise<Finding> {
@@ -82,44 +112,57 @@ async function checkKey(context: Context, conf: Conf): Promise<readonly Finding[
     const detail = openSsl.kind === 'missing' ? 'and openssl is not installed: no TLS' : 'self-signed by `qmq up`'
     return [finding('warn', 'tls', `conf-qmq names no certificate: ${detail}`)]
   }
-  return [tls.certificateFile, tls.keyFile].map((name) => {
-    const file = path.resolve(context.state, name)
-    try {
-      fs.accessSync(file, fs.constants.R_OK)
-      const open = (fs.statSync(file).mode & 0o077) !== 0 && name === tls.keyFile
-      return open ? finding('warn', 'tls', `${file} can be read by others: chmod 600`) : finding('ok', 'tls', file)
-    } catch (error) {
-      return finding('fail', 'tls', errorText(error))
-    }
-  })
+  const [certificate, key] = [tls.certificateFile, tls.keyFile].map((name) => path.resolve(context.state, name))
+  return checkPair(certificate ?? '', key ?? '', context.world.clock.now())
+}
+
+function checkPair(certificateFile: string, keyFile: string, now: number): readonly Finding[] {
+  try {
+    const pair = { certificate: fs.readFileSync(certificateFile), key: fs.readFileSync(keyFile) }
+    const problem = tlsPairProblem(pair)
+    if (problem !== undefined) return [finding('fail', 'tls', `${certificateFile} and ${keyFile}: ${problem}`)]
+    const open = (fs.statSync(keyFile).mode & 0o077) !== 0
+    const leftMs = certificateEndsAt(pair.certificate) - now
+    const soon = leftMs < expiryWarningMs
+    const days = Math.floor(leftMs / dayMs)
+    return [
+      finding(
+        soon ? 'warn' : 'ok',
+        'tls',
+        `${certificateFile} ${days < 0 ? 'has expired' : `is valid for ${days} days`}`,
+      ),
+      open ? finding('warn', 'tls', `${keyFile} can be read by others: chmod 600`) : finding('ok', 'tls', keyFile),
+    ]
+  } catch (error) {
+    return [finding('fail', 'tls', errorText(error))]
+  }
 }
 
 async function checkPorts(context: Context, layout: Layout): Promise<readonly Finding[]> {
-  const running = fs.existsSync(context.state) && homeOwner(context.state) !== undefined
-  const edges = layout.edges.flatMap((edge) => edge.listeners.map(({ host, port }) => ({ id: edge.id, host, port })))
-  const places = [...edges, ...layout.instances.map(({ id, host, port }) => ({ id, host, port }))]
-  const unique = new Map(places.map((place) => [`${place.host}:${place.port}`, place]))
+  const ours = await ownPorts(context)
   const findings: Finding[] = []
-  for (const { id, host, port } of unique.values()) {
-    const problem = await portProblem(context, host, port)
-    const where = `${id} ${host}:${port}`
+  for (const { who, host, port } of portsOf(layout)) {
+    const where = `${who} ${host}:${port}`
+    const problem = await portProblem(context.world, host, port)
     if (problem === undefined) findings.push(finding('ok', 'port', `${where} is free`))
-    else if (problem === 'EADDRINUSE' && running) findings.push(finding('ok', 'port', `${where} is in use, by us`))
+    else if (problem === 'EADDRINUSE' && ours.has(`${host}:${port}`))
+      findings.push(finding('ok', 'port', `${where} is in use, by us`))
     else findings.push(finding('fail', 'port', `${where}: ${problem}`))
   }
   return findings
 }
 
-async function portProblem(context: Context, host: string, port: number): Promise<string | undefined> {
+/** Where the running instances say they listen; empty where none runs. */
+async function ownPorts(context: Context): Promise<ReadonlySet<string>> {
   try {
-    const listener = await context.world.network.listen({ host, port }, (connection) => {
-      connection.destroy()
-      return { onOpen() {}, onSecure() {}, onData() {}, onDrain() {}, onEnd() {}, onClose() {} }
-    })
-    await listener.close()
-    return undefined
-  } catch (error) {
-    return errorCode(error) || errorText(error)
+    const client = await ClusterClient.open(context)
+    const heard = await client.states()
+    client.close()
+    const states = heard.kind === 'heard' ? [...heard.states.values()] : []
+    return new Set(states.flatMap(({ listeners }) => listeners.map(({ host, port }) => `${host}:${port}`)))
+  } catch {
+    // No cluster has been here yet.
+    return new Set()
   }
 }
 

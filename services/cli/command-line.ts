@@ -1,5 +1,6 @@
 /**
- * The door to commander: our verbs in, the chosen one with its input out. Usage errors are exit code 2; help is 0.
+ * The door to commander: our verbs in, the chosen one with its input out. Usage errors are exit code 2; help is 0. The options
+ * all verbs have may stand before the verb or after it; the last one given counts.
  */
 
 import { Command, CommanderError, Option } from 'commander'
@@ -11,7 +12,7 @@ export interface CommonOptions {
   readonly output: OutputForm
 }
 
-export type Chosen =
+type Chosen =
   | { readonly kind: 'verb'; readonly verb: Verb; readonly input: Input; readonly common: CommonOptions }
   /** Help or an error has been printed. */
   | { readonly kind: 'done'; readonly exit: ExitCode }
@@ -28,7 +29,9 @@ export async function parseCommandLine(
     .description('Qmail Multiple Queue: a mail cluster from one file')
     .version(version, '-V, --version')
     .exitOverride()
+    .enablePositionalOptions()
     .showHelpAfterError('(qmq help shows the verbs)')
+  addCommonOptions(program)
   const parents = new Map<string, Command>()
   for (const verb of verbs) {
     const [first = '', second] = verb.name.split(' ')
@@ -55,16 +58,22 @@ function groupOf(program: Command, parents: Map<string, Command>, name: string):
     .command(name)
     .description(groups[name] ?? name)
     .exitOverride()
+    .enablePositionalOptions()
+  addCommonOptions(group)
   parents.set(name, group)
   return group
 }
 
 function addOptions(command: Command, verb: Verb): void {
   for (const [flags, description] of verb.options ?? []) command.option(flags, description)
+  addCommonOptions(command)
+}
+
+function addCommonOptions(command: Command): void {
   command
-    .option('--conf <file>', 'the cluster, default ./conf-qmq, else the one that came with qmq')
-    .option('--state <dir>', 'where the cluster lives, default ./state beside ./conf-qmq, else ~/.local/state/qmq')
-    .addOption(new Option('-o, --output <form>', 'how to answer').choices(['text', 'wide', 'json']).default('text'))
+    .option('--conf <file>', 'the cluster, default ./conf-qmq')
+    .option('--state <dir>', 'where the cluster lives, default `state` beside its conf-qmq')
+    .addOption(new Option('-o, --output <form>', 'how to answer, default text').choices(['text', 'wide', 'json']))
 }
 
 function inputOf(command: Command): Input {
@@ -72,6 +81,10 @@ function inputOf(command: Command): Input {
 }
 
 function commonOf(command: Command): CommonOptions {
-  const { conf, state, output } = command.opts<CommonOptions>()
-  return { conf, state, output }
+  const given: Partial<CommonOptions> = {}
+  for (let one: Command | null = command; one !== null; one = one.parent) {
+    const { conf, state, output } = one.opts<Partial<CommonOptions>>()
+    Object.assign(given, { conf: given.conf ?? conf, state: given.state ?? state, output: given.output ?? output })
+  }
+  return { conf: given.conf, state: given.state, output: given.output ?? 'text' }
 }

@@ -5,14 +5,16 @@
 
 import type { Layout, PoolSpec } from '../contract/layout.ts'
 import type { LedgerEvent } from '../contract/ledger.ts'
+import { errorText } from '../protocol/failure.ts'
 import { mailDate } from '../protocol/mail-date.ts'
-import type { ClusterClient } from './cluster-client.ts'
+import { ClusterClient } from './cluster-client.ts'
+import type { CommandSignals } from './command-signals.ts'
 import { submitTargetOf } from './edge-listener.ts'
-import { traceMessage } from './message-trace.ts'
+import { traceMessage, traceTable } from './message-trace.ts'
 import { composeMessage, idOfReply, SubmitConnection } from './submit.ts'
 import type { Context } from './verb.ts'
 
-export interface FirstMessage {
+interface FirstMessage {
   /** Arrived in the mailbox, and the bounce of the other recipient arrived at home. */
   readonly delivered: boolean
   /** '' where the edge did not take it. */
@@ -24,18 +26,53 @@ export interface FirstMessage {
 const arrivalWaitMs = 30_000
 const lookAgainMs = 100
 
-export async function sendFirstMessage(context: Context, client: ClusterClient): Promise<FirstMessage> {
-  const addresses = addressesOf(client.layout)
-  if (addresses === undefined) {
-    return { delivered: false, id: '', trace: [], why: 'no pool of this cluster has mailboxes to send between' }
+/** Sends it and says what became of it; false where it did not arrive. Given up when the command is told to stop. Never rejects. */
+export async function showFirstMessage(context: Context, signals: CommandSignals): Promise<boolean> {
+  const given = signals.stopped.then(() => nothing('stopped before it arrived'))
+  const first = await Promise.race([given, sendFirstMessage(context, signals)])
+  const text = firstMessageText(context, first)
+  if (text !== undefined) context.print(text)
+  if (!first.delivered) context.complain(`the first message: ${first.why ?? 'did not arrive'}`)
+  return first.delivered
+}
+
+function firstMessageText(context: Context, first: FirstMessage): string | undefined {
+  const { delivered, id, trace, why } = first
+  if (context.output === 'json') {
+    const steps = trace.map(({ tier, instance, event, at }) => ({ tier, instance, event, at }))
+    return JSON.stringify({ ready: true, delivered, id, trace: steps, ...(why === undefined ? {} : { why }) })
   }
+  if (trace.length === 0) return undefined
+  return `One message through all tiers, ${id}, its bounce included:\n\n${traceTable(trace)}\n`
+}
+
+function nothing(why: string): FirstMessage {
+  return { delivered: false, id: '', trace: [], why }
+}
+
+async function sendFirstMessage(context: Context, signals: CommandSignals): Promise<FirstMessage> {
+  try {
+    const client = await ClusterClient.open(context)
+    try {
+      return await sendAndFollow(context, client, signals)
+    } finally {
+      client.close()
+    }
+  } catch (error) {
+    return nothing(errorText(error))
+  }
+}
+
+async function sendAndFollow(context: Context, client: ClusterClient, signals: CommandSignals): Promise<FirstMessage> {
+  const addresses = addressesOf(client.layout)
+  if (addresses === undefined) return nothing('no pool of this cluster has mailboxes to send between')
   const submitted = await submit(context, client.layout, addresses)
-  if (submitted.kind === 'refused') return { delivered: false, id: '', trace: [], why: submitted.why }
+  if (submitted.kind === 'refused') return nothing(submitted.why)
   const { id } = submitted
   for (let waitedMs = 0; ; waitedMs += lookAgainMs) {
     const trace = await traceMessage(context, client, id)
     if (hasArrived(trace, id, addresses)) return { delivered: true, id, trace }
-    if (waitedMs >= arrivalWaitMs) {
+    if (waitedMs >= arrivalWaitMs || signals.stopAsked) {
       return { delivered: false, id, trace, why: `not everything arrived within ${arrivalWaitMs / 1000} s` }
     }
     await context.sleep(lookAgainMs)
@@ -80,7 +117,7 @@ async function submit(context: Context, layout: Layout, addresses: Addresses): P
     const id = idOfReply(first.text)
     return id === undefined ? { kind: 'refused', why: `no id in "${first.text}"` } : { kind: 'taken', id }
   } catch (error) {
-    return { kind: 'refused', why: error instanceof Error ? error.message : String(error) }
+    return { kind: 'refused', why: errorText(error) }
   } finally {
     connection.quit()
   }

@@ -1,12 +1,11 @@
 /**
  * The `qmq` command: reads the environment, chooses the verb, ends the process with its exit code.
  *
- * Defaults: `--conf` is ./conf-qmq, else the file that came with qmq. `--state` is ./state of the current directory where
- * ./conf-qmq is, else `qmq` below XDG_STATE_HOME (~/.local/state).
+ * Defaults: `--conf` is ./conf-qmq, `--state` is `state` beside it. Where there is neither the one nor a `--state`, nobody knows
+ * which cluster is meant, and nothing is guessed.
  */
 
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { errorText } from '../protocol/failure.ts'
 import { keepAwake } from '../runtime/keep-awake.ts'
@@ -31,16 +30,13 @@ const verbs = [
   ...[traceVerb, auditVerb, checkVerb, versionVerb],
 ]
 
-const shippedConf = path.join(import.meta.dirname, '../../conf-qmq')
-
 function contextOf(common: CommonOptions): Context {
   const world = systemWorld(silentLog)
-  const here = fs.existsSync('conf-qmq')
-  const stateHome = process.env['XDG_STATE_HOME'] || path.join(os.homedir(), '.local/state')
+  const confFile = common.conf ?? 'conf-qmq'
   return {
     world,
-    confFile: common.conf ?? (here ? 'conf-qmq' : shippedConf),
-    state: path.resolve(common.state ?? (here ? 'state' : path.join(stateHome, 'qmq'))),
+    confFile,
+    state: path.resolve(common.state ?? path.join(path.dirname(confFile), 'state')),
     output: common.output,
     print: (text) => process.stdout.write(`${text}\n`),
     complain: (text) => process.stderr.write(`${text}\n`),
@@ -51,10 +47,18 @@ function contextOf(common: CommonOptions): Context {
   }
 }
 
+function isLost({ conf, state }: CommonOptions): boolean {
+  return conf === undefined && state === undefined && !fs.existsSync('conf-qmq')
+}
+
 async function runCommand(): Promise<ExitCode> {
   const chosen = await parseCommandLine(process.argv.slice(2), verbs, softwareVersion())
   if (chosen.kind === 'done') return chosen.exit
   const context = contextOf(chosen.common)
+  if (chosen.verb.placeless !== true && isLost(chosen.common)) {
+    context.complain('qmq: there is no conf-qmq in this directory; name the cluster with --conf FILE')
+    return 2
+  }
   lasting = chosen.verb.lasting === true
   try {
     return await chosen.verb.run(context, chosen.input)

@@ -1,6 +1,7 @@
 /**
  * From conf-qmq to a state directory the tiers can start from: the layout with its epoch, every home with its control
- * files, the certificate. Idempotent; removes only control files that an earlier layout put there.
+ * files, the certificate. First a plan, so that nothing is written that cannot be carried out. Idempotent; removes only control
+ * files that an earlier layout put there.
  */
 
 import fs from 'node:fs'
@@ -9,7 +10,7 @@ import { compile } from '../control/layout/compile.ts'
 import { diffControl } from '../control/layout/control-difference.ts'
 import { type ControlFiles, controlFiles } from '../control/layout/control-files.ts'
 import { readFileIfThere, removeIfThere, writeFileDurably } from '../runtime/durable-file.ts'
-import { layoutFileName, readLayoutFile, writeLayoutFile } from '../runtime/tier-layout.ts'
+import { claimedEpoch, layoutAbsent, layoutFileName, readLayoutFile, writeLayoutFile } from '../runtime/tier-layout.ts'
 import type { Disk } from '../runtime/world.ts'
 import type { Conf } from '../settings/conf.ts'
 import { writeProblem } from '../settings/conf-problem.ts'
@@ -17,7 +18,7 @@ import { readConf } from '../settings/conf-qmq.ts'
 import { ensureSelfSigned } from './self-signed.ts'
 import type { Context } from './verb.ts'
 
-export type ConfFile =
+type ConfFile =
   | { readonly kind: 'read'; readonly conf: Conf; readonly notes: readonly string[] }
   /** One line each, with file, line and remedy. */
   | { readonly kind: 'wrong'; readonly problems: readonly string[] }
@@ -30,33 +31,67 @@ export function readConfFile(file: string): ConfFile {
     const why = error instanceof Error ? error.message : String(error)
     return { kind: 'wrong', problems: [`${file}: cannot be read (${why}); name another with --conf`] }
   }
+  if (!/^\s*[^#\s]/m.test(text)) {
+    return { kind: 'wrong', problems: [`${file}: says nothing yet; start from the conf-qmq that comes with qmq`] }
+  }
   const reading = readConf(text, file)
   if (!reading.ok) return { kind: 'wrong', problems: reading.problems.map(writeProblem) }
   return { kind: 'read', conf: reading.conf, notes: reading.notes.map(writeProblem) }
 }
 
-/** Rejects where the directory cannot be written. The caller holds its lock. */
-export async function prepareState(context: Context, conf: Conf): Promise<Layout> {
+export interface StatePlan {
+  readonly layout: Layout
+  /** The layout the state directory has now, where there is one that can be read. */
+  readonly before: Layout | undefined
+  /** No cluster has ever lived here. */
+  readonly isNew: boolean
+}
+
+/**
+ * What `writeState` would do; makes the directory and the certificate, and nothing else. Rejects where they cannot be written.
+ * The caller holds the state's lock, here and below.
+ */
+export async function planState(context: Context, conf: Conf): Promise<StatePlan> {
   const { state, world } = context
   const { disk } = world
   await disk.makeDirectory(state)
-  const before = await readLayoutFile(disk, `${state}/${layoutFileName}`)
-  const old = typeof before === 'string' ? undefined : before
-  const layout = await nextLayout(context, conf, old)
-  if (layout !== old) await writeLayoutFile(disk, state, layout)
+  const file = `${state}/${layoutFileName}`
+  const read = await readLayoutFile(disk, file)
+  const before = typeof read === 'string' ? undefined : read
+  if (typeof read === 'string' && read !== layoutAbsent)
+    context.complain(`${file} cannot be used and is made again: ${read}`)
+  const epoch = await highestEpoch(disk, state)
+  const layout = await nextLayout(context, conf, before, epoch)
+  return { layout, before, isNew: read === layoutAbsent && epoch === 0 }
+}
+
+/** The layout, every home, its control files. */
+export async function writeState(context: Context, plan: StatePlan): Promise<void> {
+  const { state, world } = context
+  const { disk } = world
+  const { layout, before } = plan
+  if (layout !== before) await writeLayoutFile(disk, state, layout)
   await warnOfStranded(context, layout)
   for (const place of placesOf(layout)) {
     await disk.makeDirectory(`${state}/${place.home}/control`)
-    const earlier =
-      old !== undefined && placesOf(old).some(({ id }) => id === place.id) ? controlFiles(old, place.id) : []
-    await writeControl(
-      disk,
-      `${state}/${place.home}`,
-      [...earlier].map(([file]) => file),
-      controlFiles(layout, place.id),
-    )
+    const known = before !== undefined && placesOf(before).some(({ id }) => id === place.id)
+    const earlier = known ? [...controlFiles(before, place.id).keys()] : []
+    await writeControl(disk, `${state}/${place.home}`, earlier, controlFiles(layout, place.id))
   }
-  return layout
+}
+
+/**
+ * The highest epoch any file here claims. Instances keep copies of their own and refuse an older layout, so that a state whose
+ * layout.json was lost or put back from a copy must go on counting from there.
+ */
+async function highestEpoch(disk: Disk, state: string): Promise<number> {
+  const files = [`${state}/${layoutFileName}`]
+  for (const tier of ['edges', 'instances']) {
+    const names = fs.existsSync(`${state}/${tier}`) ? await disk.list(`${state}/${tier}`) : []
+    files.push(...names.map((name) => `${state}/${tier}/${name}/${layoutFileName}`))
+  }
+  const epochs = await Promise.all(files.map((file) => claimedEpoch(disk, file)))
+  return Math.max(...epochs)
 }
 
 /** Mail in the home of an instance that the layout no longer has waits there for somebody to notice. */
@@ -69,22 +104,22 @@ async function warnOfStranded(context: Context, layout: Layout): Promise<void> {
   }
 }
 
-/** The old layout itself where nothing changed, else the compiled one under the next epoch. */
-async function nextLayout(context: Context, conf: Conf, old: Layout | undefined): Promise<Layout> {
+/** The old layout itself where nothing changed, else the compiled one under the next epoch after `highest`. */
+async function nextLayout(context: Context, conf: Conf, old: Layout | undefined, highest: number): Promise<Layout> {
   const tls = conf.edge.tls ?? (await certificateOf(context, conf))
   const complete = (epoch: number): Layout => {
     const layout = compile(conf, epoch)
     return tls === undefined ? layout : { ...layout, edges: layout.edges.map((edge) => ({ ...edge, tls })) }
   }
-  if (old !== undefined && sameJson(complete(old.epoch), old)) return old
-  return complete((old?.epoch ?? 0) + 1)
+  if (old !== undefined && old.epoch === highest && sameJson(complete(old.epoch), old)) return old
+  return complete(highest + 1)
 }
 
 async function certificateOf(
   context: Context,
   conf: Conf,
 ): Promise<{ certificateFile: string; keyFile: string } | undefined> {
-  const certificate = await ensureSelfSigned(context.state, conf.cluster)
+  const certificate = await ensureSelfSigned(context, conf.cluster)
   if (certificate.kind === 'ready') {
     const { certificateFile, keyFile } = certificate
     return { certificateFile, keyFile }
@@ -94,7 +129,7 @@ async function certificateOf(
 }
 
 /** Equal values; the order of keys is nobody's matter. */
-function sameJson(one: unknown, other: unknown): boolean {
+export function sameJson(one: unknown, other: unknown): boolean {
   return canonical(one) === canonical(other)
 }
 

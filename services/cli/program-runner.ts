@@ -1,8 +1,9 @@
 /** The door to execa: runs another program to its end. A program that is not there is a value, not a throw. */
 
+import process from 'node:process'
 import { execa } from 'execa'
 
-export type ProgramResult =
+type ProgramResult =
   | { readonly kind: 'ended'; readonly code: number; readonly stdout: string; readonly stderr: string }
   | { readonly kind: 'missing' }
 
@@ -16,8 +17,15 @@ export async function runProgram(file: string, words: readonly string[], timeout
   return { kind: 'ended', code: result.exitCode ?? 1, stdout, stderr: result.timedOut ? 'it took too long' : stderr }
 }
 
+/** Replaces this process by the program, where the system can; else runs it below this one, and answers its exit code. */
+export async function becomeProgram(command: readonly [string, ...string[]]): Promise<number> {
+  const [file, ...words] = command
+  if (process.execve === undefined) return await runInForeground(file, words)
+  return process.execve(file, command)
+}
+
 /** Runs with this terminal's input and output, passing SIGTERM and SIGINT on. */
-export async function runInForeground(file: string, words: readonly string[]): Promise<number> {
+async function runInForeground(file: string, words: readonly string[]): Promise<number> {
   const running = execa(file, words, { reject: false, stdio: 'inherit' })
   const pass = (signal: NodeJS.Signals) => running.kill(signal)
   process.on('SIGTERM', pass)

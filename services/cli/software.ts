@@ -1,7 +1,8 @@
-/** Which qmq this is, and where its programs are. */
+/** Which qmq this is, and the one way its tiers are started: by `up`, by `run`, and to look at a journal offline. */
 
 import fs from 'node:fs'
 import path from 'node:path'
+import process from 'node:process'
 import type { TierKind } from '../runtime/tier-layout.ts'
 
 const services = path.join(import.meta.dirname, '..')
@@ -12,7 +13,20 @@ export function softwareVersion(): string {
   return String(parsed.version)
 }
 
-/** Path of a tier's program. */
-export function tierProgram(tier: TierKind): string {
-  return path.join(services, tier, 'main.ts')
+interface TierPlace {
+  readonly tier: TierKind
+  readonly id: string
+  /** The state directory. */
+  readonly state: string
+}
+
+/** Program and arguments: this Node with its own flags, not announcing at every start that it runs TypeScript. */
+export function tierProgram(
+  place: TierPlace,
+  verb: 'run' | 'audit' | 'list' | 'verify',
+  words: readonly string[] = [],
+): readonly [string, ...string[]] {
+  const flags = [...process.execArgv, '--disable-warning=ExperimentalWarning']
+  const where = ['--state', place.state, '--id', place.id]
+  return [process.execPath, ...flags, path.join(services, place.tier, 'main.ts'), verb, ...where, ...words]
 }

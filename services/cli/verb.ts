@@ -38,6 +38,8 @@ export interface Verb {
   /** As commander writes them: `<id>`, `[ids...]`. */
   readonly arguments?: string
   readonly options?: readonly (readonly [flags: string, description: string])[]
+  /** Asks nothing of a cluster. */
+  readonly placeless?: true
   /** Goes on when nobody reads its output any more. */
   readonly lasting?: true
   readonly run: (context: Context, input: Input) => Promise<ExitCode>

@@ -60,6 +60,8 @@ export interface EdgeLimits {
   readonly messagesPerConnectionMax: number
   readonly commandsWithoutMailMax: number
   readonly errorsPerConnectionMax: number
+  /** One TLS handshake, from connection or STARTTLS to its end. */
+  readonly handshakeTimeoutMs: number
   readonly commandTimeoutMs: number
   readonly dataTimeoutMs: number
   readonly sessionTimeoutMs: number

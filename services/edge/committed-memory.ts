@@ -3,6 +3,9 @@
  *
  * Bounded in number and age; the oldest go first. Forgetting costs a duplicate at most, never a message. An id is forgotten
  * when a try that used it ends in 250 or 5xx: the same message sent anew is a new message.
+ *
+ * A content id is a hash of the whole text. Its hint is made of the envelope and the size, and tells of nearly all other
+ * mail that it need not be hashed.
  */
 
 export interface CommittedMemoryLimits {
@@ -10,10 +13,18 @@ export interface CommittedMemoryLimits {
   readonly rememberedContentMs: number
 }
 
+export interface Content {
+  readonly id: string
+  /** Equal for equal contents, and cheap to make. */
+  readonly hint: string
+}
+
 export class CommittedMemory {
   #limits: CommittedMemoryLimits
-  /** In order of expiry; values are the times of it. */
-  readonly #until = new Map<string, number>()
+  /** By id, in order of expiry. */
+  readonly #remembered = new Map<string, { readonly hint: string; readonly until: number }>()
+  /** How many remembered contents have a hint. */
+  readonly #hints = new Map<string, number>()
 
   constructor(limits: CommittedMemoryLimits) {
     this.#limits = limits
@@ -24,32 +35,42 @@ export class CommittedMemory {
   }
 
   get size(): number {
-    return this.#until.size
+    return this.#remembered.size
   }
 
-  has(content: string, now: number): boolean {
-    const until = this.#until.get(content)
-    return until !== undefined && until > now
+  /** False: no content with this hint is remembered. */
+  mayHave(hint: string): boolean {
+    return this.#hints.has(hint)
   }
 
-  remember(content: string, now: number): void {
-    this.#until.delete(content)
-    this.#until.set(content, now + this.#limits.rememberedContentMs)
-    for (const [oldest, until] of this.#until) {
-      if (until > now && this.#until.size <= this.#limits.rememberedContentMax) break
-      this.#until.delete(oldest)
+  has(content: Content, now: number): boolean {
+    const known = this.#remembered.get(content.id)
+    return known !== undefined && known.until > now
+  }
+
+  remember(content: Content, now: number): void {
+    const { id, hint } = content
+    this.forget(content)
+    this.#remembered.set(id, { hint, until: now + this.#limits.rememberedContentMs })
+    this.#hints.set(hint, (this.#hints.get(hint) ?? 0) + 1)
+    for (const [oldest, known] of this.#remembered) {
+      if (known.until > now && this.#remembered.size <= this.#limits.rememberedContentMax) break
+      this.forget({ id: oldest, hint: known.hint })
     }
   }
 
-  forget(content: string): void {
-    this.#until.delete(content)
+  forget({ id, hint }: Content): void {
+    if (!this.#remembered.delete(id)) return
+    const left = (this.#hints.get(hint) ?? 1) - 1
+    if (left === 0) this.#hints.delete(hint)
+    else this.#hints.set(hint, left)
   }
 
   /** Drops what has grown old; between calls the old only takes room. */
   expire(now: number): void {
-    for (const [oldest, until] of this.#until) {
-      if (until > now) break
-      this.#until.delete(oldest)
+    for (const [oldest, known] of this.#remembered) {
+      if (known.until > now) break
+      this.forget({ id: oldest, hint: known.hint })
     }
   }
 }

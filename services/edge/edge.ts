@@ -187,6 +187,7 @@ export class Edge implements EdgeServices {
   #armSweep(): void {
     const { limits, handoff } = this.#acceptance.edge
     const shortest = Math.min(
+      limits.handshakeTimeoutMs,
       limits.commandTimeoutMs,
       limits.dataTimeoutMs,
       limits.sessionTimeoutMs,

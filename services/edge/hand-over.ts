@@ -15,7 +15,7 @@ import { mailDate } from '../protocol/mail-date.ts'
 import { sha256 } from '../runtime/digest.ts'
 import { QmtpLink, type QmtpLinkOutcome } from '../runtime/qmtp-link.ts'
 import type { World } from '../runtime/world.ts'
-import { CommittedMemory } from './committed-memory.ts'
+import { CommittedMemory, type Content } from './committed-memory.ts'
 import { EdgePackage } from './edge-package.ts'
 import { Handoff, type HandoffStep, type HandoffVerdict, type InstanceChooser } from './handoff.ts'
 import type { Transaction } from './transaction.ts'
@@ -170,14 +170,16 @@ export class HandOver implements InstanceChooser {
   /** Recipients by pool, without those an earlier try has committed. */
   #packagesOf(transaction: Transaction): PackagePlan {
     const byPool = new Map<string, ByteString[]>()
-    const skipped: string[] = []
-    const contents = this.#memory.size > 0 ? contentIds(transaction) : []
+    const skipped: Content[] = []
+    const contents = this.#memory.size > 0 ? new Contents(transaction) : undefined
     const now = this.#world.clock.monotonic()
-    for (const [index, recipient] of transaction.recipients.entries()) {
-      const content = contents[index]
-      if (content !== undefined && this.#memory.has(content, now)) {
-        skipped.push(content)
-        continue
+    for (const recipient of transaction.recipients) {
+      if (contents !== undefined && this.#memory.mayHave(contents.hintOf(recipient.address))) {
+        const content = contents.of(recipient.address)
+        if (this.#memory.has(content, now)) {
+          skipped.push(content)
+          continue
+        }
       }
       const addresses = byPool.get(recipient.pool)
       if (addresses === undefined) byPool.set(recipient.pool, [recipient.address])
@@ -189,11 +191,10 @@ export class HandOver implements InstanceChooser {
   #remember(transaction: Transaction, run: Run, verdict: HandoffVerdict & { kind: 'refused' }): void {
     const now = this.#world.clock.monotonic()
     for (const content of run.skipped) this.#memory.remember(content, now)
-    const contents = contentIds(transaction)
+    const contents = new Contents(transaction)
     const committed = new Set(verdict.committed.map((one) => run.addressOf(one.package, one.recipient)))
-    for (const [index, recipient] of transaction.recipients.entries()) {
-      const content = contents[index]
-      if (content !== undefined && committed.has(recipient.address)) this.#memory.remember(content, now)
+    for (const { address } of transaction.recipients) {
+      if (committed.has(address)) this.#memory.remember(contents.of(address), now)
     }
   }
 
@@ -212,18 +213,31 @@ const connectingLoad = 1_000_000
 
 interface PackagePlan {
   readonly byPool: ReadonlyMap<string, readonly ByteString[]>
-  readonly skipped: readonly string[]
+  readonly skipped: readonly Content[]
 }
 
-/** One content id per recipient: sender, recipient and text; our own trace line is not part of it. */
-function contentIds(transaction: Transaction): string[] {
-  const text = sha256(transaction.chunks)
-  return transaction.recipients.map(({ address }) => sha256([`${text}\0${transaction.sender}\0${address}`]))
+/** One content per recipient: sender, recipient and text; our own trace line is not part of it. The text is hashed once, or never. */
+class Contents {
+  readonly #transaction: Transaction
+  #text = ''
+
+  constructor(transaction: Transaction) {
+    this.#transaction = transaction
+  }
+
+  hintOf(address: ByteString): string {
+    return `${this.#transaction.bytes}\0${this.#transaction.sender}\0${address}`
+  }
+
+  of(address: ByteString): Content {
+    if (this.#text === '') this.#text = sha256(this.#transaction.chunks)
+    return { id: sha256([`${this.#text}\0${this.#transaction.sender}\0${address}`]), hint: this.hintOf(address) }
+  }
 }
 
 /** One transaction on its way. */
 class Run {
-  readonly skipped: readonly string[]
+  readonly skipped: readonly Content[]
   readonly #owner: HandOver
   readonly #transaction: Transaction
   readonly #packages: EdgePackage[] = []

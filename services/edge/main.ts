@@ -3,17 +3,20 @@
 import type { Layout } from '../contract/layout.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
 import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
+import { tlsPairProblem } from '../runtime/tls-pair.ts'
 import type { TlsServerOptions, World } from '../runtime/world.ts'
 import { Edge } from './edge.ts'
 
-/** Rejects where the layout names files that cannot be read: an edge that should offer TLS must not start without. */
+/** Rejects, naming the files, where they cannot be read or are no pair: an edge that should offer TLS must not start without. */
 async function readTls(world: World, layout: Layout, id: string, state: string): Promise<TlsServerOptions | undefined> {
   const tls = layout.edges.find((edge) => edge.id === id)?.tls
   if (tls === undefined) return undefined
   const below = (file: string) => (file.startsWith('/') ? file : `${state}/${file}`)
-  const certificate = await world.disk.readFile(below(tls.certificateFile))
-  const key = await world.disk.readFile(below(tls.keyFile))
-  return { certificate, key }
+  const [certificateFile, keyFile] = [below(tls.certificateFile), below(tls.keyFile)]
+  const pair = { certificate: await world.disk.readFile(certificateFile), key: await world.disk.readFile(keyFile) }
+  const problem = tlsPairProblem(pair)
+  if (problem !== undefined) throw new Error(`${certificateFile} and ${keyFile} are of no use for TLS: ${problem}`)
+  return pair
 }
 
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {

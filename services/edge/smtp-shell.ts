@@ -4,7 +4,8 @@
  * One write answers one input event. Reading pauses while a decision is open and more input comes, while message bytes
  * are over the budget, and while the client does not read our replies. There is no timer here: `check` is called by the edge's sweep. An
  * idle connection holds this object, the session and the socket. A message handed over is carried to its end even when
- * the client is gone.
+ * the client is gone. While a TLS handshake is under way nothing can be said, so what would end a session with a farewell drops it.
+ * An error that nobody foresaw ends this session only.
  */
 
 import type { Ledger } from '../contract/ledger.ts'
@@ -13,6 +14,7 @@ import { displayText } from '../protocol/byte-string.ts'
 import { type Reply, reply, replyText } from '../protocol/smtp/reply.ts'
 import type { CloseReason, SmtpServerEvent, SmtpServerOptions } from '../protocol/smtp/server-session.ts'
 import { SmtpServerSession } from '../protocol/smtp/server-session.ts'
+import { reportHandlerFailure } from '../runtime/handler-failure.ts'
 import type { Connection, ConnectionHandler, World } from '../runtime/world.ts'
 import type { Acceptance, Client } from './acceptance.ts'
 import type { BodyBudget } from './body-budget.ts'
@@ -58,6 +60,7 @@ export class SmtpShell implements ConnectionHandler {
   /** The text of the transaction was dropped for want of room. */
   #overflowed = false
   #handingOver = false
+  #handshaking: boolean
   #paused = false
   #blocked = false
   #waiting = false
@@ -79,6 +82,7 @@ export class SmtpShell implements ConnectionHandler {
     this.#session = new SmtpServerSession(options, implicitTls)
     this.#greeting = greeting
     this.#implicitTls = implicitTls
+    this.#handshaking = implicitTls
     this.#openedAt = edge.world.clock.monotonic()
     this.#activeAt = this.#openedAt
   }
@@ -92,6 +96,8 @@ export class SmtpShell implements ConnectionHandler {
   }
 
   onSecure(): void {
+    if (this.#closing || this.#closed) return
+    this.#handshaking = false
     if (this.#implicitTls) return this.#greet()
     this.#session.secured()
     this.#touch()
@@ -118,14 +124,23 @@ export class SmtpShell implements ConnectionHandler {
 
   onClose(): void {
     this.#closed = true
+    this.#edge.closed(this)
     this.#edge.budget.leave(this)
     if (!this.#handingOver) this.#dropTransaction()
-    this.#edge.closed(this)
   }
 
   /** Timeouts and the end of service. */
   check(now: number): void {
+    try {
+      this.#check(now)
+    } catch (error) {
+      this.#broke('check', error)
+    }
+  }
+
+  #check(now: number): void {
     if (this.#handingOver) return
+    if (this.#handshaking && !this.#closing) return this.#checkHandshake(now)
     if (this.#closing) {
       if (now - this.#activeAt > (this.#edge.draining ? lingerStoppingMs : lingerMs)) this.#connection.destroy()
       return
@@ -135,10 +150,17 @@ export class SmtpShell implements ConnectionHandler {
     if (now - this.#activeAt > silenceMs || now - this.#openedAt > limits.sessionTimeoutMs) this.#shut(replies.timeout)
   }
 
+  /** A client that would only be told that it is one too many gets no more time than to read that. */
+  #checkHandshake(now: number): void {
+    const limitMs = this.#greeting.code >= 400 ? lingerMs : this.#edge.acceptance.edge.limits.handshakeTimeoutMs
+    if (now - this.#activeAt > limitMs) this.#abandon('no-handshake')
+  }
+
   /** The service stops: a client in the middle of a message may finish it, any other is sent away. */
   stop(): void {
     if (this.#handingOver || this.#session.readingText || this.#closing) return
-    this.#shut(replies.stopping)
+    if (this.#handshaking) this.#abandon('no-handshake')
+    else this.#shut(replies.stopping)
   }
 
   destroy(): void {
@@ -186,8 +208,10 @@ export class SmtpShell implements ConnectionHandler {
       } else this.#take(event)
     }
     this.#flush()
-    if (startTls) this.#connection.startTls('server')
-    else if (this.#clientEnded && !this.#handingOver) this.#connection.end()
+    if (startTls) {
+      this.#handshaking = true
+      this.#connection.startTls('server')
+    } else if (this.#clientEnded && !this.#handingOver) this.#connection.end()
   }
 
   #flush(): void {
@@ -203,12 +227,28 @@ export class SmtpShell implements ConnectionHandler {
     this.#closing = true
     this.#dropTransaction()
     this.#flush()
-    if (why !== 'quit') this.#edge.world.log.info('session closed', { client: this.#client.address, why })
+    this.#logClose(why)
     this.#touch()
     this.#blocked = false
     this.#waiting = false
     this.#setPaused()
     if (!this.#closed) this.#connection.end()
+  }
+
+  /** Ends a session that can be told nothing. */
+  #abandon(why: 'no-handshake'): void {
+    this.#closing = true
+    this.#logClose(why)
+    this.#connection.destroy()
+  }
+
+  #broke(where: string, error: unknown): void {
+    reportHandlerFailure(this.#edge.world.log, where, error)
+    this.#connection.destroy()
+  }
+
+  #logClose(why: CloseReason | 'no-handshake'): void {
+    if (why !== 'quit') this.#edge.world.log.info('session closed', { client: this.#client.address, why })
   }
 
   #setPaused(): void {
@@ -296,7 +336,13 @@ export class SmtpShell implements ConnectionHandler {
       return this.#session.refuse(refusal)
     }
     this.#handingOver = true
-    this.#edge.handOver.begin(transaction, (verdict, to) => this.#verdict(transaction, verdict, to))
+    this.#edge.handOver.begin(transaction, (verdict, to) => {
+      try {
+        this.#verdict(transaction, verdict, to)
+      } catch (error) {
+        this.#broke('verdict', error)
+      }
+    })
   }
 
   /** May come after the client has gone. */

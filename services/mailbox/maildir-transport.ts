@@ -3,8 +3,8 @@
  *
  * A mailbox exists where its directory has `new`; nobody's mail makes one. The message gets Return-Path and
  * Delivered-To lines and LF line ends. A message that has been in the mailbox before is looping and fails for good.
- * What the disk says against is temporary; so is a root that is missing or empty, which is what an unmounted disk
- * looks like.
+ * What the disk says against is temporary; so is a root or domain that is missing or empty, or a mailbox that is no
+ * Maildir, which is what an unmounted disk looks like.
  */
 
 import type { Attempt, Body, Outcome, Transport } from '../contract/delivery.ts'
@@ -33,6 +33,7 @@ const headerBytesMaxStandard = 1024 * 1024
 const looping = permanent('sender', '5.4.6', 'This message is looping: it already has my Delivered-To line.')
 const headerTooLong = permanent('sender', '5.3.4', 'The header of this message exceeds my limit.', 552)
 const closing = temporary('self', '4.3.2', 'delivery is stopping')
+const noMaildir = temporary('self', '4.3.5', 'The mailbox is there but is no Maildir; its disk may be missing.')
 const noRoot = temporary('self', '4.3.5', 'The mailboxes are not there at all; their disk may be missing.')
 
 /** Makes the mailbox of an address; content with one that exists. Rejects where the address can have none. */
@@ -97,15 +98,16 @@ export class MaildirTransport implements Transport {
       for (const directory of names.directories) {
         if (await this.#write(attempt, recipient, directory))
           return { kind: 'delivered', to: `maildir ${directory}`, text: 'did 1+0+0' }
+        if (await this.#isThere(directory)) return { kind: 'failed', to: `maildir ${directory}`, failure: noMaildir }
       }
-      return { kind: 'failed', to: 'maildir', failure: await this.#missing() }
+      return { kind: 'failed', to: 'maildir', failure: await this.#missing(names.directories[0]!) }
     } catch (error) {
       this.#world.log.warn('mailbox not written', { id: attempt.id, code: errorCode(error) })
       return { kind: 'failed', to: `maildir ${names.directories[0]}`, failure: failureOf(error) }
     }
   }
 
-  /** False where there is no such mailbox. */
+  /** False where there is no such Maildir. */
   async #write(attempt: Attempt, recipient: ByteString, directory: string): Promise<boolean> {
     const maildir = `${this.#options.root}/${directory}`
     try {
@@ -118,12 +120,30 @@ export class MaildirTransport implements Transport {
     }
   }
 
-  async #missing(): Promise<Failure> {
+  /** True for whatever has the name of a mailbox, be it a directory or not. */
+  async #isThere(directory: string): Promise<boolean> {
+    const parent = directory.slice(0, directory.indexOf('/'))
     try {
-      const domains = await this.#world.disk.list(this.#options.root)
-      return domains.length === 0 ? noRoot : noMailbox
+      await this.#world.disk.list(`${this.#options.root}/${directory}`)
+      return true
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return false
+      if (errorCode(error) === 'ENOTDIR') return this.#hasEntries(parent)
+      throw error
+    }
+  }
+
+  /** Nobody says for good that a mailbox is missing where no mailboxes can be seen at all. */
+  async #missing(directory: string): Promise<Failure> {
+    const domain = directory.slice(0, directory.indexOf('/'))
+    return (await this.#hasEntries(domain)) ? noMailbox : noRoot
+  }
+
+  async #hasEntries(directory: string): Promise<boolean> {
+    try {
+      return (await this.#world.disk.list(`${this.#options.root}/${directory}`)).length > 0
     } catch {
-      return noRoot
+      return false
     }
   }
 

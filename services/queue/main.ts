@@ -24,7 +24,8 @@ import type { Transports } from './dispatcher.ts'
 import { QueueInstance } from './instance.ts'
 import { auditJournal, listJournal, verifyJournal } from './offline.ts'
 
-const listedMax = 10_000
+/** What one answer holds at most: ten thousand, and one more that tells that there are more. */
+const listedMax = 10_001
 
 function transportsOf(world: World, layout: Layout, id: string, state: string): Transports {
   const { cluster } = layout

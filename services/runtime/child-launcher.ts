@@ -1,22 +1,21 @@
 /**
- * Starting a tier as a child process of this one: same Node, its own IPC channel to the hub, its standard output and error to
- * a log file, line by line also to whoever listens (`qmq up` shows warnings).
+ * Starting a tier as a child process of this one: its own IPC channel to the hub, its standard output and error to a log
+ * file, line by line also to whoever listens (`qmq up` shows warnings).
  *
- * The child outlives nothing: when this process dies, its channel closes and it stops by itself.
+ * The child outlives nothing: when this process dies, its channel closes and it stops by itself. A system that has no process
+ * or descriptor left for it is an ending like any other.
  */
 
 import { spawn } from 'node:child_process'
-import process from 'node:process'
 import type { Readable } from 'node:stream'
 import { childChannel } from './embedded-ipc.ts'
 import type { HubChannel } from './embedded-message.ts'
 import type { LogFile } from './log-file.ts'
 import type { Ending, Launched } from './supervisor.ts'
 
-export interface ChildSpec {
-  /** Path of the program's entry file. */
-  readonly program: string
-  readonly arguments: readonly string[]
+interface ChildSpec {
+  /** The program and its arguments. */
+  readonly command: readonly string[]
   readonly log: LogFile
   readonly line: (line: string) => void
   readonly attach: (channel: HubChannel) => void
@@ -25,10 +24,8 @@ export interface ChildSpec {
 const lineBytesMax = 64 * 1024
 
 export function launchChild(spec: ChildSpec, ended: (ending: Ending) => void): Launched {
-  const child = spawn(process.execPath, [...process.execArgv, spec.program, ...spec.arguments], {
-    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    serialization: 'json',
-  })
+  const [program = '', ...words] = spec.command
+  const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], serialization: 'json' })
   let finished = false
   const finish = (ending: Ending) => {
     if (!finished) ended(ending)
@@ -36,8 +33,8 @@ export function launchChild(spec: ChildSpec, ended: (ending: Ending) => void): L
   }
   child.once('error', (error) => finish({ code: null, signal: null, error: error.message }))
   child.once('exit', (code, signal) => finish({ code, signal }))
-  if (child.stdout !== null) keepLines(child.stdout, spec)
-  if (child.stderr !== null) keepLines(child.stderr, spec)
+  // Undefined, whatever the types say, where the process ran out of descriptors before it had pipes.
+  for (const stream of [child.stdout, child.stderr]) if (stream) keepLines(stream, spec)
   spec.attach(childChannel(child))
   return { pid: child.pid ?? 0, signal: (signal) => child.kill(signal) }
 }

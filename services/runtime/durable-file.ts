@@ -1,12 +1,22 @@
 /**
  * Replacing a small file so that a crash leaves the old one or the new one, whole: write beside it, datasync, rename, sync
- * the directory. In that order; each step is one a power cut at the wrong moment would otherwise undo.
+ * the directory. In that order; each step is one a power cut at the wrong moment would otherwise undo. A failure names the file
+ * and keeps the system's code: the system's own words for a full disk name nothing.
  */
 
-import { errorCode } from '../protocol/failure.ts'
+import { errorCode, errorText } from '../protocol/failure.ts'
 import type { Disk } from './world.ts'
 
 export async function writeFileDurably(disk: Disk, path: string, chunks: readonly Buffer[]): Promise<void> {
+  try {
+    await replaceFile(disk, path, chunks)
+  } catch (error) {
+    const named = new Error(`${path} cannot be written: ${errorText(error)}`, { cause: error })
+    throw Object.assign(named, { code: errorCode(error) })
+  }
+}
+
+async function replaceFile(disk: Disk, path: string, chunks: readonly Buffer[]): Promise<void> {
   const temporary = `${path}.new`
   await removeIfThere(disk, temporary)
   const file = await disk.open(temporary, 'create')

@@ -20,14 +20,14 @@ import { errorText } from '../protocol/failure.ts'
 import type { ClientChannel, StoreCall, ToClient, ToHub } from './embedded-message.ts'
 import type { Clock, Timer } from './world.ts'
 
-export interface EmbeddedCoordinationParts {
+interface EmbeddedCoordinationParts {
   readonly clock: Clock
   readonly dial: () => ClientChannel
   /** Absent: a lost channel stays lost. */
   readonly redialMs?: number
   readonly callTimeoutMs?: number
-  /** The channel was lost, or refused for a reason; called each time. */
-  readonly onLost?: (why: string) => void
+  /** The channel was lost; `refusal` is set where the hub said why it does not want us. Called each time. */
+  readonly onLost?: (why: string, refusal: string | undefined) => void
 }
 
 const callTimeoutMsDefault = 5_000
@@ -200,7 +200,7 @@ export class EmbeddedCoordination implements Coordination {
     this.#channel = undefined
     for (const { settle } of [...this.#pending.values()]) settle(undefined)
     if (this.#closed) return
-    this.#parts.onLost?.(this.#refusal ?? 'the channel closed')
+    this.#parts.onLost?.(this.#refusal ?? 'the channel closed', this.#refusal)
     this.#refusal = undefined
     if (this.#parts.redialMs === undefined) return
     this.#parts.clock.after(this.#parts.redialMs, () => {

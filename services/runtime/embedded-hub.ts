@@ -3,20 +3,24 @@
  *
  * Lives in the parent of `qmq up`. Clients attach by channels and may vanish at any time: their watches, subscriptions and
  * services end with them, and what was asked of them is answered `no-responder`. Of several that serve one subject the
- * newest answers. Every pending question has a deadline, so that nothing grows without bound.
+ * newest answers. Every pending question has a deadline, so that nothing grows without bound. A client that says what is no
+ * message, or anything that makes the hub throw, is cut off in words; the others do not notice.
  */
 
 import { coordinationVersion, type Json, type RequestResult } from '../contract/coordination.ts'
-import type { HubChannel, StoreCall, ToClient, ToHub } from './embedded-message.ts'
+import { errorText } from '../protocol/failure.ts'
+import { type HubChannel, readToHub, type StoreCall, type ToClient, type ToHub } from './embedded-message.ts'
 import { EmbeddedStore } from './embedded-store.ts'
 import type { Clock, Timer } from './world.ts'
 
 const entriesMax = 10_000
 const pendingQuestionsMax = 10_000
+/** Watches, subscriptions and services of one client. */
+const standingPerClientMax = 1000
 
 interface Client {
-  /** Said hello in our version. */
-  known: boolean
+  /** `known` has said hello in our version; `refused` is not listened to any more. */
+  standing: 'new' | 'known' | 'refused'
   readonly channel: HubChannel
   /** How to end the watch, subscription or service of a number. */
   readonly stops: Map<number, () => void>
@@ -48,10 +52,10 @@ export class EmbeddedHub {
   }
 
   attach(channel: HubChannel): void {
-    const client: Client = { known: false, channel, stops: new Map() }
+    const client: Client = { standing: 'new', channel, stops: new Map() }
     this.#clients.add(client)
     channel.open(
-      (message) => this.#receive(client, message),
+      (message) => this.#hear(client, message),
       () => this.#detach(client),
     )
   }
@@ -60,8 +64,25 @@ export class EmbeddedHub {
     for (const client of [...this.#clients]) client.channel.close()
   }
 
+  #hear(client: Client, value: unknown): void {
+    if (client.standing === 'refused') return
+    try {
+      const message = readToHub(value)
+      if (message === undefined) this.#refuse(client, 'that is no message of coordination')
+      else this.#receive(client, message)
+    } catch (error) {
+      this.#refuse(client, errorText(error))
+    }
+  }
+
+  #refuse(client: Client, why: string): void {
+    client.standing = 'refused'
+    client.channel.send({ kind: 'refused', why })
+    client.channel.close()
+  }
+
   #receive(client: Client, message: ToHub): void {
-    if (!client.known && message.kind !== 'hello') return
+    if (client.standing !== 'known' && message.kind !== 'hello') return
     switch (message.kind) {
       case 'hello':
         this.#greet(client, message.version)
@@ -79,8 +100,7 @@ export class EmbeddedHub {
         this.#register(this.#services, client, message.number, message.subject)
         return
       case 'stop':
-        client.stops.get(message.number)?.()
-        client.stops.delete(message.number)
+        this.#end(client, message.number)
         return
       case 'request':
         this.#ask(client, message)
@@ -95,11 +115,8 @@ export class EmbeddedHub {
   }
 
   #greet(client: Client, version: number): void {
-    client.known = version === coordinationVersion
-    if (client.known) return
-    const why = `this cluster speaks version ${coordinationVersion} of coordination, not ${version}`
-    client.channel.send({ kind: 'refused', why })
-    client.channel.close()
+    if (version === coordinationVersion) client.standing = 'known'
+    else this.#refuse(client, `this cluster speaks version ${coordinationVersion} of coordination, not ${version}`)
   }
 
   #perform(number: number, call: StoreCall): ToClient {
@@ -125,10 +142,20 @@ export class EmbeddedHub {
 
   #watch(client: Client, number: number, prefix: string): void {
     client.channel.send({ kind: 'watching', number, entries: this.store.list(prefix) })
-    client.stops.set(
-      number,
-      this.store.watch(prefix, (change) => client.channel.send({ kind: 'changed', number, change })),
-    )
+    const stop = this.store.watch(prefix, (change) => client.channel.send({ kind: 'changed', number, change }))
+    this.#keep(client, number, stop)
+  }
+
+  /** A number that is used again ends what it meant before. */
+  #keep(client: Client, number: number, stop: () => void): void {
+    this.#end(client, number)
+    client.stops.set(number, stop)
+    if (client.stops.size > standingPerClientMax) this.#refuse(client, 'too many watches, subscriptions and services')
+  }
+
+  #end(client: Client, number: number): void {
+    client.stops.get(number)?.()
+    client.stops.delete(number)
   }
 
   #register(table: Map<string, Service[]>, client: Client, number: number, subject: string): void {
@@ -136,7 +163,7 @@ export class EmbeddedHub {
     const entries = table.get(subject) ?? []
     entries.push(entry)
     table.set(subject, entries)
-    client.stops.set(number, () => {
+    this.#keep(client, number, () => {
       entries.splice(entries.indexOf(entry), 1)
       if (entries.length === 0 && table.get(subject) === entries) table.delete(subject)
     })

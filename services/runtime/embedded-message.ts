@@ -3,6 +3,8 @@
  *
  * A channel carries whole JSON messages in order, or closes; the same words pass over a process's IPC channel, a Unix socket
  * and a pair inside one process. Nothing here is on the path of a message's safety.
+ *
+ * The hub lives in the parent of a whole cluster, so it believes no client: `readToHub` checks every field it will use.
  */
 
 import type { Change, Entry, Json, RequestResult, WriteResult } from '../contract/coordination.ts'
@@ -16,7 +18,8 @@ export interface MessageChannel<Out, In> {
 }
 
 export type ClientChannel = MessageChannel<ToHub, ToClient>
-export type HubChannel = MessageChannel<ToClient, ToHub>
+/** What a client says is unknown until `readToHub` has looked at it. */
+export type HubChannel = MessageChannel<ToClient, unknown>
 
 export type StoreCall =
   | { readonly op: 'get'; readonly key: string }
@@ -59,3 +62,91 @@ export type ToClient =
   /** Please answer: `service` is the number of our `serve`. */
   | { readonly kind: 'ask'; readonly ask: number; readonly service: number; readonly value: Json }
   | { readonly kind: 'result'; readonly number: number; readonly result: RequestResult }
+
+/** Longest wait a client may ask for; far below what a timer can hold. */
+const timeoutMsMax = 3_600_000
+const keyCharactersMax = 1024
+
+/** The message, or undefined where it is none: its client is to be cut off. Never throws. */
+export function readToHub(value: unknown): ToHub | undefined {
+  return isRecord(value) && isToHub(value) ? (value as unknown as ToHub) : undefined
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+function isToHub(message: Fields): boolean {
+  switch (message['kind']) {
+    case 'hello':
+      return typeof message['version'] === 'number'
+    case 'call':
+      return isNumber(message['number']) && isRecord(message['call']) && isCall(message['call'])
+    case 'watch':
+      return isNumber(message['number']) && isKey(message['prefix'])
+    case 'subscribe':
+    case 'serve':
+      return isNumber(message['number']) && isKey(message['subject'])
+    case 'stop':
+      return isNumber(message['number'])
+    case 'request':
+      return isNumber(message['number']) && isPublication(message) && isTimeout(message['timeoutMs'])
+    case 'publish':
+      return isPublication(message)
+    case 'answer':
+      return isNumber(message['ask']) && isRecord(message['result']) && isResult(message['result'])
+    default:
+      return false
+  }
+}
+
+function isCall(call: Fields): boolean {
+  switch (call['op']) {
+    case 'get':
+    case 'delete':
+      return isKey(call['key'])
+    case 'list':
+      return isKey(call['prefix'])
+    case 'create':
+    case 'put':
+      return isKey(call['key']) && call['value'] !== undefined
+    case 'update':
+      return isKey(call['key']) && call['value'] !== undefined && isNumber(call['revision'])
+    case 'now':
+      return true
+    default:
+      return false
+  }
+}
+
+function isResult(result: Fields): boolean {
+  switch (result['kind']) {
+    case 'reply':
+      return result['value'] !== undefined
+    case 'refused':
+      return typeof result['why'] === 'string'
+    case 'no-responder':
+    case 'timeout':
+      return true
+    default:
+      return false
+  }
+}
+
+function isPublication(message: Fields): boolean {
+  return isKey(message['subject']) && message['value'] !== undefined
+}
+
+function isRecord(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isNumber(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+function isTimeout(value: unknown): boolean {
+  return typeof value === 'number' && value >= 0 && value <= timeoutMsMax
+}
+
+function isKey(value: unknown): boolean {
+  return typeof value === 'string' && value.length <= keyCharactersMax
+}

@@ -1,8 +1,9 @@
 /**
- * The channel between `qmq` commands and a running cluster: a Unix socket, one JSON text per line (JSON never contains a bare
- * line feed), readable by the cluster's own user alone.
+ * The channel between `qmq` commands and a running cluster: a Unix socket, one JSON text per line (what
+ * JSON.stringify writes contains no line feed), readable by the cluster's own user alone.
  *
- * A line past `messageBytesMax` or one that is not a JSON object closes the connection. A socket file nobody listens on, left
+ * A line past `messageBytesMax` or one that is not a JSON object closes the connection; what the object says is for the hub to
+ * judge. The hub's end waits for nobody who does not read. A socket file nobody listens on, left
  * by a kill, is removed by the next hub; the caller holds the state's lock, so nobody else can be listening.
  */
 
@@ -27,7 +28,12 @@ export interface HubListener {
 export function listenForClients(file: string, attach: (channel: HubChannel) => void): Promise<HubListener> {
   const short = socketPath(file)
   fs.rmSync(file, { force: true })
-  const server = net.createServer((socket) => attach(new LineChannel(socket) as HubChannel))
+  const sockets = new Set<net.Socket>()
+  const server = net.createServer((socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+    attach(new LineChannel(socket) as HubChannel)
+  })
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     // The file is made inside `listen`; its mode comes from the mask alone.
@@ -36,7 +42,7 @@ export function listenForClients(file: string, attach: (channel: HubChannel) => 
       server.listen(short, () => {
         server.off('error', reject)
         server.on('error', () => {})
-        resolve({ close: () => closeServer(server) })
+        resolve({ close: () => closeServer(server, sockets) })
       })
     } finally {
       process.umask(mask)
@@ -49,9 +55,10 @@ export function dialHub(file: string): ClientChannel {
   return new LineChannel(net.connect({ path: socketPath(file) })) as ClientChannel
 }
 
-function closeServer(server: net.Server): Promise<void> {
+function closeServer(server: net.Server, sockets: ReadonlySet<net.Socket>): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve())
+    for (const socket of sockets) socket.destroy()
   })
 }
 
@@ -100,8 +107,11 @@ class LineChannel implements MessageChannel<unknown, never> {
       this.#partBytes = 0
       start = end + 1
       const message = parseMessage(line)
-      if (message instanceof Error) this.#socket.destroy(message)
-      else heard(message as never)
+      if (message instanceof Error) {
+        this.#socket.destroy(message)
+        return
+      }
+      heard(message as never)
     }
     if (start === chunk.length) return
     this.#parts.push(chunk.subarray(start))
@@ -113,7 +123,7 @@ class LineChannel implements MessageChannel<unknown, never> {
 function parseMessage(line: string): object | Error {
   try {
     const message: unknown = JSON.parse(line)
-    if (typeof message === 'object' && message !== null) return message
+    if (typeof message === 'object' && message !== null && !Array.isArray(message)) return message
     return new Error('a message is not an object')
   } catch (error) {
     return new Error(errorText(error))

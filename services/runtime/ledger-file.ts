@@ -2,15 +2,15 @@
  * The ledger on disk: one JSON line per event, written behind the events and never waited for.
  *
  * Lines gather in memory and leave every `flushMs` or `batchBytes`, one write at a time. A disk that does not follow costs
- * the oldest lines, counted and logged, never memory or mail. Nothing is synced: after a crash the last lines may be
+ * the oldest lines, counted and logged (at once, then at most once a minute), never memory or mail. Nothing is synced: after a crash the last lines may be
  * missing, which the contract allows. `current` grows to `fileBytesMax` and then takes its closing time as its name.
  */
 
 import type { Ledger, LedgerEvent } from '../contract/ledger.ts'
 import { errorCode, errorText } from '../protocol/failure.ts'
-import type { DiskFile, World } from './world.ts'
+import type { DiskFile, LogFields, World } from './world.ts'
 
-export interface LedgerLimits {
+interface LedgerLimits {
   readonly flushMs: number
   readonly batchBytes: number
   /** Batches waiting for the disk. */
@@ -28,6 +28,9 @@ export const defaultLedgerLimits: LedgerLimits = {
   filesMax: 8,
 }
 
+/** A disk that stays full is told of this often. */
+const warnEveryMs = 60_000
+
 /** The file that is being written. */
 export const currentLedgerName = 'current'
 
@@ -44,6 +47,8 @@ export class LedgerFile implements Ledger {
   #writing: Promise<void> | undefined
   #dropped = 0
   #closedName = 0
+  /** When each warning was given last. */
+  readonly #warnedAt = new Map<string, number>()
 
   constructor(world: World, directory: string, limits: LedgerLimits = defaultLedgerLimits) {
     this.#world = world
@@ -73,6 +78,8 @@ export class LedgerFile implements Ledger {
 
   async close(): Promise<void> {
     await this.flush()
+    this.#warnedAt.clear()
+    this.#tellDropped()
     const file = this.#file
     this.#file = undefined
     await file?.close()
@@ -97,21 +104,45 @@ export class LedgerFile implements Ledger {
         await this.#append(batches.map((batch) => batch.bytes))
       } catch (error) {
         for (const batch of batches) this.#dropped += batch.lines
-        this.#file = undefined
-        this.#world.log.warn('ledger not written', { directory: this.#directory, error: errorText(error) })
+        await this.#giveUpFile()
+        this.#warn('ledger not written', { error: errorText(error) })
       }
     }
     this.#writing = undefined
-    if (this.#dropped === 0) return
-    this.#world.log.warn('ledger lines dropped', { directory: this.#directory, lines: this.#dropped })
-    this.#dropped = 0
+    this.#tellDropped()
+  }
+
+  /** The next write opens it again, and looks at what is really there. */
+  async #giveUpFile(): Promise<void> {
+    const file = this.#file
+    this.#file = undefined
+    // The write has failed already: there is nothing more to lose in this file.
+    await file?.close().catch(() => {})
+  }
+
+  #tellDropped(): void {
+    if (this.#dropped > 0 && this.#warn('ledger lines dropped', { lines: this.#dropped })) this.#dropped = 0
+  }
+
+  /** False where the same was said a moment ago. */
+  #warn(event: string, fields: LogFields): boolean {
+    const now = this.#world.clock.monotonic()
+    if (now - (this.#warnedAt.get(event) ?? Number.NEGATIVE_INFINITY) < warnEveryMs) return false
+    this.#warnedAt.set(event, now)
+    this.#world.log.warn(event, { directory: this.#directory, ...fields })
+    return true
   }
 
   async #append(chunks: readonly Buffer[]): Promise<void> {
     this.#file ??= await this.#open()
     await this.#file.write(chunks, this.#position)
     for (const chunk of chunks) this.#position += chunk.length
-    if (this.#position >= this.#limits.fileBytesMax) await this.#rotate()
+    if (this.#position < this.#limits.fileBytesMax) return
+    try {
+      await this.#rotate()
+    } catch (error) {
+      this.#warn('ledger file not changed', { error: errorText(error) })
+    }
   }
 
   async #open(): Promise<DiskFile> {
@@ -122,9 +153,14 @@ export class LedgerFile implements Ledger {
       if (errorCode(error) === 'ENOENT') return disk.open(path, 'create')
       throw error
     })
-    this.#position = await file.size()
-    if (this.#position > 0) await this.#endTornLine(file)
-    return file
+    try {
+      this.#position = await file.size()
+      if (this.#position > 0) await this.#endTornLine(file)
+      return file
+    } catch (error) {
+      await file.close().catch(() => {})
+      throw error
+    }
   }
 
   /** A line that a crash cut short must not run into the next one. */

@@ -11,7 +11,7 @@ import { errorCode } from '../protocol/failure.ts'
 
 const retryMs = 10
 
-export interface LineWriterLimits {
+interface LineWriterLimits {
   readonly backlogBytesMax: number
   readonly flushMsMax: number
 }

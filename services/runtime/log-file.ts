@@ -1,16 +1,17 @@
 /**
  * Where the log of one process is kept: appended as it comes, at most `fileBytesMax` per file and `filesMax` older ones
- * (`NAME.1` is the youngest). Writes are small and plain; a full disk loses log lines, never the caller.
+ * (`NAME.1` is the youngest). Writes are small and plain; a full disk loses log lines, never the caller. Where the next file
+ * cannot be made, the open one goes on growing: a log past its size is better than none.
  */
 
 import fs from 'node:fs'
 
-export interface LogFileLimits {
+interface LogFileLimits {
   readonly fileBytesMax: number
   readonly filesMax: number
 }
 
-export const defaultLogFileLimits: LogFileLimits = { fileBytesMax: 16 * 1024 * 1024, filesMax: 5 }
+const defaultLogFileLimits: LogFileLimits = { fileBytesMax: 16 * 1024 * 1024, filesMax: 5 }
 
 export class LogFile {
   readonly #path: string
@@ -44,12 +45,22 @@ export class LogFile {
   }
 
   #rotate(): void {
-    this.close()
+    const full = this.#descriptor
+    try {
+      // Somebody may have removed it under us; then the older ones stay where they are.
+      if (fs.existsSync(this.#path)) this.#shift()
+      this.#open()
+    } catch {
+      return
+    }
+    if (full !== undefined) fs.closeSync(full)
+  }
+
+  #shift(): void {
     for (let number = this.#limits.filesMax - 1; number >= 1; number--) {
       if (fs.existsSync(`${this.#path}.${number}`))
         fs.renameSync(`${this.#path}.${number}`, `${this.#path}.${number + 1}`)
     }
     fs.renameSync(this.#path, `${this.#path}.1`)
-    this.#open()
   }
 }

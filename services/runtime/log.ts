@@ -12,7 +12,7 @@ import type { Log, LogFields } from './world.ts'
 const backlogBytesMax = 1024 * 1024
 const flushMsMax = 500
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
 export interface ProcessLog extends Log {
   /** Writes what is waiting, at once: for the last line before an exit. */

@@ -6,7 +6,8 @@
  *   `not-sent`: no byte of it was given to an open connection; another server may have it.
  *   `unclear`: bytes were given to an open connection, which was lost or fell silent before the last reply. The
  *     server may have committed it; only the same server may be asked again.
- * Each package taken by `offer` gets exactly one of these, never from inside `offer`.
+ * Each package taken by `offer` gets exactly one of these, never from inside `offer`. An error that nobody foresaw, in here or in
+ * a package, loses the connection or stays with its package.
  *
  * The link connects by itself, and again after a loss with growing, jittered pauses. Timeouts are noticed by `check`, which the
  * owner calls about once a second; no timer runs per package. A session grows no older than QMTP section 5 allows.
@@ -14,10 +15,12 @@
 
 import type { ByteString } from '../protocol/byte-string.ts'
 import { defaultQmtpReplyLimits, type QmtpLetter, QmtpReplyReader } from '../protocol/qmtp.ts'
+import { reportHandlerFailure } from './handler-failure.ts'
 import type { Address, Connection, ConnectionHandler, Timer, World } from './world.ts'
 
 export interface QmtpLinkLimits {
   readonly connectTimeoutMs: number
+  /** From the last byte that left, until a reply. */
   readonly replyTimeoutMs: number
   readonly reconnectMinMs: number
   readonly reconnectMaxMs: number
@@ -56,6 +59,11 @@ interface InFlight {
 const sessionMaxMs = 50 * 60 * 1000
 const grewOld = 'session grew old'
 
+/** A path slower than this is taken for a dead one: 25 MiB leave within the ten minutes a mail client waits. */
+const transmitBytesPerSecondMin = 65_536
+/** What the two systems between may hold of the bytes that have left. */
+const systemBufferBytes = 4 * 1024 * 1024
+
 export class QmtpLink implements ConnectionHandler {
   readonly address: Address
   readonly #world: World
@@ -67,11 +75,13 @@ export class QmtpLink implements ConnectionHandler {
   #waiting: QmtpLinkPackage[] = []
   #inFlight: InFlight[] = []
   #inFlightBytes = 0
+  /** Bytes that may still be on their way out. */
+  #transmittingBytes = 0
   #blocked = false
   #pumpingSoon = false
   #retiring = false
   #openedAt = 0
-  /** When the oldest package in flight was sent or the last reply read, whichever is later. */
+  /** When the oldest package in flight was sent, what was written had left, or the last reply was read; the latest of them. */
   #progressAt = 0
   #failures = 0
   #lastError = ''
@@ -122,7 +132,11 @@ export class QmtpLink implements ConnectionHandler {
     // What the clients at hand have ready leaves in one system call, and arrives as one batch for the disk.
     this.#world.clock.soon(() => {
       this.#pumpingSoon = false
-      this.#pump()
+      try {
+        this.#pump()
+      } catch (error) {
+        this.#drop(reportHandlerFailure(this.#world.log, 'pump', error).message)
+      }
     })
     return true
   }
@@ -130,7 +144,8 @@ export class QmtpLink implements ConnectionHandler {
   /** Ends a connection that has fallen silent or grown old. */
   check(): void {
     const now = this.#world.clock.monotonic()
-    if (this.#inFlight.length > 0 && now - this.#progressAt > this.#limits.replyTimeoutMs)
+    const transmitMs = (this.#transmittingBytes * 1000) / transmitBytesPerSecondMin
+    if (this.#inFlight.length > 0 && now - this.#progressAt > this.#limits.replyTimeoutMs + transmitMs)
       this.#drop('no reply in time')
     else if (this.#state === 'open' && now - this.#openedAt > sessionMaxMs) {
       this.#retiring = true
@@ -148,7 +163,7 @@ export class QmtpLink implements ConnectionHandler {
     this.#waiting = []
     if (!wasOpen) this.#connection?.destroy()
     else if (this.#inFlight.length === 0) this.#connection?.end()
-    for (const one of waiting) one.settled({ kind: 'not-sent', why: 'link closed' })
+    for (const one of waiting) this.#settle(one, { kind: 'not-sent', why: 'link closed' })
   }
 
   /** Drops the connection at once; what is in flight becomes unclear. */
@@ -171,6 +186,7 @@ export class QmtpLink implements ConnectionHandler {
     this.#state = 'open'
     this.#reader = new QmtpReplyReader(defaultQmtpReplyLimits)
     this.#blocked = false
+    this.#transmittingBytes = 0
     this.#retiring = false
     this.#openedAt = this.#world.clock.monotonic()
     this.#pump()
@@ -193,13 +209,14 @@ export class QmtpLink implements ConnectionHandler {
 
   #answer(oldest: InFlight, answer: QmtpAnswer): void {
     this.#progressAt = this.#world.clock.monotonic()
+    if (!this.#blocked) this.#transmittingBytes = 0
     this.#failures = 0
     this.#lastError = ''
     oldest.answers.push({ letter: answer.letter, text: answer.text })
     if (oldest.answers.length < oldest.package.recipientCount) return
     this.#inFlight.shift()
     this.#inFlightBytes -= oldest.package.bytes
-    oldest.package.settled({ kind: 'answered', answers: oldest.answers })
+    this.#settle(oldest.package, { kind: 'answered', answers: oldest.answers })
     if (this.#inFlight.length > 0) return
     if (this.#state === 'closed') this.#connection?.end()
     else if (this.#retiring) this.#drop(grewOld)
@@ -207,6 +224,8 @@ export class QmtpLink implements ConnectionHandler {
 
   onDrain(): void {
     this.#blocked = false
+    this.#progressAt = this.#world.clock.monotonic()
+    this.#transmittingBytes = Math.min(this.#transmittingBytes, systemBufferBytes)
     this.#pump()
   }
 
@@ -223,8 +242,17 @@ export class QmtpLink implements ConnectionHandler {
     this.#inFlightBytes = 0
     const waiting = this.#afterLoss(opened, why)
     if (opened && why !== grewOld) this.#world.log.info('link lost', { ...this.address, why })
-    for (const one of inFlight) one.package.settled({ kind: 'unclear', why })
-    for (const one of waiting) one.settled({ kind: 'not-sent', why })
+    for (const one of inFlight) this.#settle(one.package, { kind: 'unclear', why })
+    for (const one of waiting) this.#settle(one, { kind: 'not-sent', why })
+  }
+
+  /** An owner that fails at the news of one package must not cost the others theirs. */
+  #settle(settled: QmtpLinkPackage, outcome: QmtpLinkOutcome): void {
+    try {
+      settled.settled(outcome)
+    } catch (error) {
+      reportHandlerFailure(this.#world.log, 'settled', error)
+    }
   }
 
   /**
@@ -280,6 +308,7 @@ export class QmtpLink implements ConnectionHandler {
     if (this.#inFlight.length === 0) this.#progressAt = this.#world.clock.monotonic()
     this.#inFlight.push({ package: next, answers: [] })
     this.#inFlightBytes += next.bytes
+    this.#transmittingBytes += next.bytes
     if (!next.writeTo(connection)) this.#blocked = true
   }
 }

@@ -5,6 +5,7 @@
  * It knows nothing of mail. A process that ends during `stop` stays ended; one that ignores SIGTERM past `stopMs` is killed.
  */
 
+import { errorText } from '../protocol/failure.ts'
 import { BackOff, type BackOffLimits, defaultBackOff } from './back-off.ts'
 import type { Clock, Timer } from './world.ts'
 
@@ -21,9 +22,9 @@ export interface Ending {
 }
 
 /** Starts one process. `ended` is called exactly once, never from inside this call. */
-export type Launcher = (id: string, ended: (ending: Ending) => void) => Launched
+type Launcher = (id: string, ended: (ending: Ending) => void) => Launched
 
-export interface SupervisorEvents {
+interface SupervisorEvents {
   started(id: string, pid: number): void
   ended(id: string, pid: number, ending: Ending, restartInMs: number | undefined): void
 }
@@ -74,9 +75,21 @@ export class Supervisor {
   #run(ward: Ward): void {
     ward.restart = undefined
     ward.startedAt = this.#clock.monotonic()
-    const launched = this.#launch(ward.id, (ending) => this.#ended(ward, launched, ending))
+    const launched = this.#tryLaunch(ward)
     ward.process = launched
     this.#events.started(ward.id, launched.pid)
+  }
+
+  /** A launcher that throws has started nothing: that is an ending too, and the back-off's to answer. */
+  #tryLaunch(ward: Ward): Launched {
+    try {
+      const launched = this.#launch(ward.id, (ending) => this.#ended(ward, launched, ending))
+      return launched
+    } catch (error) {
+      const nothing: Launched = { pid: 0, signal() {} }
+      this.#clock.soon(() => this.#ended(ward, nothing, { code: null, signal: null, error: errorText(error) }))
+      return nothing
+    }
   }
 
   #ended(ward: Ward, launched: Launched, ending: Ending): void {

@@ -2,10 +2,13 @@
  * TCP and TLS by node:net and node:tls. Lean per connection: listeners are shared functions that find their owner on the
  * socket, because five thousand idle clients pay for every closure. Half-open is kept: a peer that has finished
  * sending still gets its reply.
+ *
+ * A handler that throws loses its connection and nothing else: the error is logged, and `onClose` follows with it.
  */
 
 import net from 'node:net'
 import tls from 'node:tls'
+import { reportHandlerFailure } from './handler-failure.ts'
 import type {
   Address,
   Connection,
@@ -13,14 +16,21 @@ import type {
   ConnectOptions,
   Listener,
   ListenOptions,
+  Log,
   Network,
   TlsClientOptions,
   TlsServerOptions,
 } from './world.ts'
 
 export class SystemNetwork implements Network {
+  readonly #log: Log
+
+  constructor(log: Log) {
+    this.#log = log
+  }
+
   listen(options: ListenOptions, accept: (connection: Connection) => ConnectionHandler): Promise<Listener> {
-    const listener = new SystemListener(options, accept)
+    const listener = new SystemListener(options, accept, this.#log)
     return listener.open(options)
   }
 
@@ -32,7 +42,7 @@ export class SystemNetwork implements Network {
       allowHalfOpen: true,
       ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
     })
-    const connection = new SystemConnection(socket, undefined, handler)
+    const connection = new SystemConnection(socket, undefined, handler, this.#log)
     const timeout = setTimeout(() => {
       socket.destroy(Object.assign(new Error('connection timed out'), { code: 'ETIMEDOUT' }))
     }, options.timeoutMs)
@@ -49,14 +59,12 @@ class SystemListener implements Listener {
   readonly #server: net.Server
   #context: tls.SecureContext | undefined
 
-  constructor(options: ListenOptions, accept: (connection: Connection) => ConnectionHandler) {
+  constructor(options: ListenOptions, accept: (connection: Connection) => ConnectionHandler, log: Log) {
     if (options.tls !== undefined) this.setTls(options.tls.options)
     const implicit = options.tls?.mode === 'implicit'
     this.#server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-      const connection = new SystemConnection(socket, () => this.#context, undefined)
-      connection.handler = accept(connection)
-      connection.opened()
-      if (implicit) connection.startTls('server')
+      const connection = new SystemConnection(socket, () => this.#context, undefined, log)
+      connection.accepted(accept, implicit)
     })
   }
 
@@ -106,6 +114,7 @@ class SystemConnection implements Connection {
   handler: ConnectionHandler | undefined
   #socket: OwnedSocket
   readonly #context: (() => tls.SecureContext | undefined) | undefined
+  readonly #log: Log
   #error: Error | undefined
   #remote: Address | undefined
   #local: Address | undefined
@@ -115,8 +124,10 @@ class SystemConnection implements Connection {
     socket: net.Socket,
     context: (() => tls.SecureContext | undefined) | undefined,
     handler: ConnectionHandler | undefined,
+    log: Log,
   ) {
     this.#context = context
+    this.#log = log
     this.handler = handler
     this.#socket = this.#own(socket)
   }
@@ -157,13 +168,10 @@ class SystemConnection implements Connection {
 
   startTls(options: TlsClientOptions | 'server'): void {
     const plain = this.#socket
-    disown(plain)
     const upgraded = options === 'server' ? this.#serverTls(plain) : clientTls(plain, options)
+    disown(plain)
     this.#socket = this.#own(upgraded)
-    upgraded.once(options === 'server' ? 'secure' : 'secureConnect', () => {
-      this.#secure = { protocol: upgraded.getProtocol() ?? '', cipher: upgraded.getCipher().name }
-      this.handler?.onSecure()
-    })
+    upgraded.once(options === 'server' ? 'secure' : 'secureConnect', () => this.#secured(upgraded))
     upgraded.resume()
   }
 
@@ -175,16 +183,55 @@ class SystemConnection implements Connection {
     this.#socket.destroy()
   }
 
+  accepted(accept: (connection: Connection) => ConnectionHandler, implicitTls: boolean): void {
+    try {
+      this.handler = accept(this)
+    } catch (error) {
+      return this.broke('accept', error)
+    }
+    this.opened()
+    if (!implicitTls || this.#socket.destroyed) return
+    try {
+      this.startTls('server')
+    } catch (error) {
+      this.broke('startTls', error)
+    }
+  }
+
   opened(): void {
-    this.handler?.onOpen()
+    try {
+      this.handler?.onOpen()
+    } catch (error) {
+      this.broke('onOpen', error)
+    }
   }
 
   failed(error: Error): void {
-    this.#error = error
+    this.#error ??= error
   }
 
   closed(): void {
-    this.handler?.onClose(this.#error)
+    try {
+      this.handler?.onClose(this.#error)
+    } catch (error) {
+      reportHandlerFailure(this.#log, 'onClose', error)
+    }
+  }
+
+  /** The handler threw: the connection is of no more use. */
+  broke(where: string, error: unknown): void {
+    const reported = reportHandlerFailure(this.#log, where, error)
+    this.#error ??= reported
+    this.#socket.destroy()
+  }
+
+  #secured(upgraded: tls.TLSSocket): void {
+    try {
+      this.#secure = { protocol: upgraded.getProtocol() ?? '', cipher: upgraded.getCipher().name }
+      this.handler?.onSecure()
+    } catch (error) {
+      this.broke('onSecure', error)
+    }
   }
 
   #serverTls(plain: net.Socket): tls.TLSSocket {
@@ -221,15 +268,30 @@ function disown(socket: OwnedSocket): void {
 }
 
 function onData(this: net.Socket, chunk: Buffer): void {
-  ;(this as OwnedSocket).owner.handler?.onData(chunk)
+  const { owner } = this as OwnedSocket
+  try {
+    owner.handler?.onData(chunk)
+  } catch (error) {
+    owner.broke('onData', error)
+  }
 }
 
 function onDrain(this: net.Socket): void {
-  ;(this as OwnedSocket).owner.handler?.onDrain()
+  const { owner } = this as OwnedSocket
+  try {
+    owner.handler?.onDrain()
+  } catch (error) {
+    owner.broke('onDrain', error)
+  }
 }
 
 function onEnd(this: net.Socket): void {
-  ;(this as OwnedSocket).owner.handler?.onEnd()
+  const { owner } = this as OwnedSocket
+  try {
+    owner.handler?.onEnd()
+  } catch (error) {
+    owner.broke('onEnd', error)
+  }
 }
 
 function onError(this: net.Socket, error: Error): void {

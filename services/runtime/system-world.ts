@@ -13,7 +13,7 @@ export function systemWorld(log: Log): World {
     clock: new SystemClock(),
     random,
     disk: new SystemDisk(),
-    network: new SystemNetwork(),
+    network: new SystemNetwork(log),
     resolver: new SystemResolver(random),
     log,
   }

@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util'
 
-export type TierArguments =
+type TierArguments =
   | {
       readonly kind: 'read'
       readonly verb: string

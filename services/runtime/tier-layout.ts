@@ -12,8 +12,10 @@ import type { Disk } from './world.ts'
 export type TierKind = 'edge' | 'queue'
 
 export const layoutFileName = 'layout.json'
+/** What `readLayoutFile` says of a file that is not there, which is no trouble. */
+export const layoutAbsent = 'is not there'
 
-export type TierLayout =
+type TierLayout =
   | { readonly kind: 'found'; readonly layout: Layout; readonly home: string; readonly notes: readonly string[] }
   /** One line per file: why it does not do. */
   | { readonly kind: 'none'; readonly notes: readonly string[] }
@@ -37,7 +39,7 @@ export async function findLayout(disk: Disk, state: string, tier: TierKind, id: 
 export async function readLayoutFile(disk: Disk, path: string): Promise<Layout | string> {
   try {
     const bytes = await readFileIfThere(disk, path)
-    if (bytes === undefined) return 'is not there'
+    if (bytes === undefined) return layoutAbsent
     const reading = readLayout(JSON.parse(bytes.toString('utf8')))
     return reading.ok ? reading.layout : reading.why
   } catch (error) {
@@ -46,8 +48,27 @@ export async function readLayoutFile(disk: Disk, path: string): Promise<Layout |
 }
 
 export async function writeLayoutFile(disk: Disk, directory: string, layout: Layout): Promise<void> {
-  const text = `${JSON.stringify(layout, null, 1)}\n`
-  await writeFileDurably(disk, `${directory}/${layoutFileName}`, [Buffer.from(text)])
+  await writeFileDurably(disk, `${directory}/${layoutFileName}`, [layoutBytes(layout)])
+}
+
+/** Writes only what is not there yet, so that a start on a full disk needs no room. Rejects with the file's name. */
+export async function keepLayoutFile(disk: Disk, directory: string, layout: Layout): Promise<void> {
+  const before = await readFileIfThere(disk, `${directory}/${layoutFileName}`).catch(() => undefined)
+  if (before?.equals(layoutBytes(layout)) !== true) await writeLayoutFile(disk, directory, layout)
+}
+
+/** The epoch a file claims, whatever else is wrong with it; 0 where it claims none. Never rejects. */
+export async function claimedEpoch(disk: Disk, path: string): Promise<number> {
+  try {
+    const { epoch }: { readonly epoch?: unknown } = JSON.parse((await disk.readFile(path)).toString('utf8'))
+    return typeof epoch === 'number' && Number.isSafeInteger(epoch + 1) && epoch > 0 ? epoch : 0
+  } catch {
+    return 0
+  }
+}
+
+function layoutBytes(layout: Layout): Buffer {
+  return Buffer.from(`${JSON.stringify(layout, null, 1)}\n`)
 }
 
 /** Relative to the state directory; undefined where the layout has no such place. */

@@ -1,8 +1,8 @@
 /**
  * What every tier's process does around its mail: lock of its home, layout, log, ledger, coordination, operations, signals.
  *
- * Exit codes: 0 stopped when asked, 70 a defect of ours (uncaught), 75 a disk that failed or a start that may succeed later; the
- * supervisor starts it again after each but the first. The parent's channel closing means stop: a new parent starts a new
+ * Exit codes: 0 stopped when asked, 70 a defect of ours (uncaught), 75 a disk that failed or a start that may succeed later. The
+ * supervisor starts it again after each, unless it asked for the end itself. The parent's channel closing means stop: a new parent starts a new
  * process, which waits here for the lock until this one has finished. Coordination is never waited for.
  */
 
@@ -29,7 +29,7 @@ import { LedgerFile } from './ledger-file.ts'
 import { searchLedger } from './ledger-search.ts'
 import { openLog, type ProcessLog } from './log.ts'
 import { systemWorld } from './system-world.ts'
-import { findLayout, homeIn, type TierKind, writeLayoutFile } from './tier-layout.ts'
+import { findLayout, homeIn, keepLayoutFile, type TierKind } from './tier-layout.ts'
 import type { World } from './world.ts'
 
 export interface Tier {
@@ -39,7 +39,7 @@ export interface Tier {
   /** A newer layout of which this place is still part. */
   apply(layout: Layout): void
   state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool'>
-  readonly operations: Readonly<Partial<Record<OperationName, (value: Json) => Promise<Json>>>>
+  readonly operations: Readonly<Partial<Record<OperationName, Answer>>>
 }
 
 export interface TierSurroundings {
@@ -50,7 +50,7 @@ export interface TierSurroundings {
   readonly onFatal: (why: string) => void
 }
 
-export interface TierProcessParts {
+interface TierProcessParts {
   readonly tier: TierKind
   readonly id: string
   readonly state: string
@@ -58,6 +58,8 @@ export interface TierProcessParts {
   /** `process.exit`, which belongs to `main.ts`. */
   readonly exit: (code: number) => void
 }
+
+type Answer = (value: Json) => Promise<Json>
 
 const exitDefect = 70
 const exitTryLater = 75
@@ -101,6 +103,7 @@ class TierProcess {
   #tier: Tier | undefined
   #layout: Layout | undefined
   #home = ''
+  #started = false
   #stopping: Promise<void> | undefined
   #applying: Promise<void> = Promise.resolve()
   #unlock = () => {}
@@ -125,14 +128,15 @@ class TierProcess {
     await this.#world.disk.makeDirectory(found.home)
     this.#coordinate()
     await this.#lock(found.home)
-    await writeLayoutFile(this.#world.disk, found.home, found.layout)
+    await this.#keep(found.layout)
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
     const onFatal = (why: string) => this.#fatal(why)
     this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, onFatal })
+    this.#serve(this.#tier, ledger)
     this.#announce()
     await this.#tier.start()
-    this.#serve(this.#tier, ledger)
+    this.#started = true
     this.#log.info('ready', { epoch: this.#layout.epoch, pid: process.pid })
     this.#announce()
     // Written at exit otherwise, and a process that is killed never exits.
@@ -198,22 +202,40 @@ class TierProcess {
     if (homeIn(layout, tier, id) === undefined) {
       return this.#log.warn('layout passed over: this place is no longer in it', { epoch: layout.epoch })
     }
-    await writeLayoutFile(this.#world.disk, this.#home, layout)
+    await this.#keep(layout)
     this.#tier?.apply(layout)
     this.#layout = layout
     this.#log.info('layout applied', { epoch: layout.epoch })
     this.#announce()
   }
 
+  /** The copy in the home is for the day the one in the state directory is lost: without it, mail is carried all the same. */
+  async #keep(layout: Layout): Promise<void> {
+    try {
+      await keepLayoutFile(this.#world.disk, this.#home, layout)
+    } catch (error) {
+      this.#log.warn('layout not kept', { error: errorText(error) })
+    }
+  }
+
   #serve(tier: Tier, ledger: LedgerFile): void {
     const { id } = this.#parts
-    const operations = {
-      ...tier.operations,
+    const started = Object.entries(tier.operations).map(([name, answer]) => [name, this.#onceStarted(answer)] as const)
+    const operations: Record<string, Answer> = {
+      ...Object.fromEntries(started),
       status: async () => this.#state(tier),
       trace: (value: Json) => this.#trace(ledger, value),
     }
     for (const [name, answer] of Object.entries(operations)) {
       this.#coordination?.serve(operationSubject(id, name), answer)
+    }
+  }
+
+  /** What the tier would answer out of half a journal is no answer. */
+  #onceStarted(answer: Answer): Answer {
+    return async (value) => {
+      if (!this.#started) throw new Error('it is still replaying its journal')
+      return await answer(value)
     }
   }
 

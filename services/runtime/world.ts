@@ -133,7 +133,7 @@ export interface Listener {
 }
 
 export interface ConnectOptions {
-  /** An IP address or a Unix socket path is not resolved; a name is, by the system's resolver. */
+  /** An IP address is taken as it is; a name is resolved by the system. */
   readonly host: string
   readonly port: number
   readonly localAddress?: string

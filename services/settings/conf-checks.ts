@@ -185,6 +185,7 @@ function checkPorts(draft: Draft, report: Report): void {
     }
   }
   const byPort = new Map<number, Taken[]>()
+  const noted = new Set<string>()
   for (const one of taken) {
     const others = byPort.get(one.port) ?? []
     const other = others.find((candidate) => sameSocket(candidate.host, one.host))
@@ -194,8 +195,11 @@ function checkPorts(draft: Draft, report: Report): void {
       report.problem(moved.path, 'value', message, 'choose another port or another base-port')
     }
     byPort.set(one.port, [...others, one])
-    if (one.port < 1024)
+    // The instances of a pool share a path: the first one speaks for all.
+    if (one.port < 1024 && !noted.has(one.path.join('.'))) {
+      noted.add(one.path.join('.'))
       report.note(one.path, 'value', `port ${one.port} is below 1024`, 'it needs root or the right to bind such ports')
+    }
   }
   checkLoops(draft, report)
 }

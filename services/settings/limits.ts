@@ -78,6 +78,7 @@ export const edgeLimitTable: LimitTable<EdgeLimits> = {
   messagesPerConnectionMax: count(100_000, 1, 1_000_000_000, 'Messages on one connection, then 421.'),
   commandsWithoutMailMax: count(100, 5, 100_000, 'Commands in a row that bring no message nearer, then 421.'),
   errorsPerConnectionMax: count(20, 1, 100_000, 'Refused commands on one connection, then 421.'),
+  handshakeTimeoutMs: milliseconds(minute, second, hour, 'One TLS handshake, from connection or STARTTLS to its end.'),
   commandTimeoutMs: milliseconds(
     5 * minute,
     second,

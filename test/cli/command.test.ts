@@ -59,12 +59,22 @@ describe('a wrong conf-qmq', () => {
     const line = text.split('\n').findIndex((candidate) => candidate.includes('deliver: "hold" }')) + 1
     for (const verb of ['up', 'check']) {
       const { code, stdout, stderr } = await qmq(verb, '--conf', conf, '--state', state)
-      assert.equal(code, verb === 'up' ? 2 : 1)
+      assert.equal(code, 2, verb)
       const said = stdout + stderr
       assert.match(said, new RegExp(`conf-qmq:${line}:\\d+: pools.CUSTOMER_1.lifetime: 1440 .*write`))
       assert.match(said, new RegExp(`conf-qmq:${line}:\\d+: pools.CUSTOMER_1.*slaa.*sla`))
     }
     assert.ok(!fs.existsSync(state))
+  })
+
+  it('a file that says nothing is told in one line', async (t) => {
+    const conf = path.join(temporaryDirectory(t), 'conf-qmq')
+    for (const text of ['', '\n \n', '# version: 1\n  # nothing else\n']) {
+      fs.writeFileSync(conf, text)
+      const { code, stderr } = await qmq('up', '--conf', conf)
+      assert.equal(code, 2)
+      assert.equal(stderr, `${conf}: says nothing yet; start from the conf-qmq that comes with qmq\n`)
+    }
   })
 
   it('a file that is not there is exit code 2 as well', async (t) => {
@@ -90,11 +100,11 @@ describe('check', () => {
     const { ok, findings } = JSON.parse(taken.stdout)
     assert.equal(ok, false)
     const failed = findings.filter((finding: { verdict: string }) => finding.verdict === 'fail')
-    assert.deepEqual(failed, [{ verdict: 'fail', what: 'port', detail: `e1 127.0.0.1:${ports.smtp}: EADDRINUSE` }])
+    assert.deepEqual(failed, [{ verdict: 'fail', what: 'port', detail: `e1 smtp 127.0.0.1:${ports.smtp}: EADDRINUSE` }])
     await new Promise((resolve) => server.close(resolve))
     const free = await qmq('check', ...where)
     assert.equal(free.code, 0, free.stdout)
-    assert.match(free.stdout, new RegExp(`^ok +port +e1 127.0.0.1:${ports.smtp} is free`, 'm'))
+    assert.match(free.stdout, new RegExp(`^ok +port +e1 smtp 127.0.0.1:${ports.smtp} is free`, 'm'))
   })
 })
 

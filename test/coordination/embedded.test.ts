@@ -7,14 +7,16 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
+import fc from 'fast-check'
 import type { Change } from '../../services/contract/coordination.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { EmbeddedHub } from '../../services/runtime/embedded-hub.ts'
 import { childChannel } from '../../services/runtime/embedded-ipc.ts'
-import { embeddedPair } from '../../services/runtime/embedded-pair.ts'
+import type { HubChannel } from '../../services/runtime/embedded-message.ts'
 import { dialHub, listenForClients } from '../../services/runtime/embedded-socket.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { coordinationContract, eventually } from './contract.ts'
+import { embeddedPair } from './embedded-pair.ts'
 
 const clock = new SystemClock()
 
@@ -131,7 +133,13 @@ describe('embedded coordination that breaks', () => {
     const file = path.join(temporaryDirectory(t), 'qmq.sock')
     const hub = new EmbeddedHub(clock)
     const listener = await listenForClients(file, (channel) => hub.attach(channel))
-    for (const bytes of ['not json\n', '42\n', '{"kind":"call"}\n\n']) {
+    const known = '{"kind":"hello","version":1}\n'
+    const wrong = [
+      ...['{"kind":"call"}', '{"kind":"call","number":1,"call":null}', '{"kind":"watch","number":1}', '[]'],
+      '{"kind":"request","number":1,"subject":"a","value":1,"timeoutMs":1e99}',
+      '{"kind":"answer","ask":1}',
+    ]
+    for (const bytes of ['not json\n', '42\n', '{}\n', ...wrong.map((line) => `${known}${line}\n`)]) {
       const socket = net.connect(file)
       socket.resume()
       socket.write(bytes)
@@ -140,6 +148,62 @@ describe('embedded coordination that breaks', () => {
     const client = new EmbeddedCoordination({ clock, dial: () => dialHub(file) })
     assert.equal((await client.put('key', 1)).kind, 'written')
     client.close()
+    hub.close()
+    await listener.close()
+  })
+
+  it('no JSON of a client makes the hub throw, and the others go on', async () => {
+    const word = fc.constantFrom('hello', 'call', 'watch', 'subscribe', 'serve', 'stop', 'request', 'publish', 'answer')
+    const op = fc.constantFrom('get', 'list', 'create', 'update', 'put', 'delete', 'now')
+    const some = <Value>(value: fc.Arbitrary<Value>) => fc.oneof(value, fc.jsonValue())
+    const keys = { key: some(fc.constant('state/00')), prefix: some(fc.constant('state/')), value: fc.jsonValue() }
+    const call = fc.record({ op, ...keys, revision: some(fc.nat()) }, { requiredKeys: ['op'] })
+    const parts = {
+      ...{ kind: word, version: some(fc.constant(1)), number: some(fc.nat(3)), ask: some(fc.nat(3)) },
+      ...{ call: some(call), prefix: keys.prefix, subject: some(fc.constant('echo')), value: fc.jsonValue() },
+      ...{ timeoutMs: some(fc.nat(10)), result: some(fc.record({ kind: fc.constantFrom('reply', 'timeout') })) },
+    }
+    const message = fc.oneof(fc.jsonValue(), fc.record(parts, { requiredKeys: ['kind'] }))
+    const hub = new EmbeddedHub(clock)
+    const bystander = inProcess(hub)
+    await bystander.put('layout', 'kept')
+    let refused = 0
+    let listening = 0
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 10 }), (messages) => {
+        let hear: (value: unknown) => void = () => assert.fail('not opened')
+        let closed = () => {}
+        const channel: HubChannel = {
+          send: (sent) => void (sent.kind === 'refused' && refused++),
+          open: (heard, whenClosed) => ([hear, closed] = [heard, whenClosed]),
+          close: () => {},
+        }
+        hub.attach(channel)
+        hear({ kind: 'hello', version: 1 })
+        for (const one of messages) hear(one)
+        if (messages.length > 0) listening++
+        closed()
+      }),
+      { numRuns: 2000 },
+    )
+    assert.ok(refused > 100 && listening > 100, `${refused} of ${listening} refused`)
+    assert.equal((await bystander.get('layout'))?.value, 'kept')
+    assert.equal((await bystander.put('state/99', 1)).kind, 'written')
+    hub.close()
+  })
+
+  it('a client that does not read keeps no hub from closing', { timeout: 10_000 }, async (t) => {
+    const file = path.join(temporaryDirectory(t), 'qmq.sock')
+    const hub = new EmbeddedHub(clock)
+    for (let number = 0; number < 20; number++) hub.store.put(`big/${number}`, 'x'.repeat(1_000_000))
+    const listener = await listenForClients(file, (channel) => hub.attach(channel))
+    const socket = net.connect(file)
+    t.after(() => socket.destroy())
+    socket.pause()
+    socket.write('{"kind":"hello","version":1}\n{"kind":"call","number":1,"call":{"op":"list","prefix":"big/"}}\n')
+    await eventually(() => (socket.bytesWritten > 80 ? true : undefined))
+    const client = new EmbeddedCoordination({ clock, dial: () => dialHub(file) })
+    assert.equal((await client.put('key', 1)).kind, 'written')
     hub.close()
     await listener.close()
   })

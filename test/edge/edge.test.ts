@@ -1,31 +1,10 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { type Cleanup, temporaryDirectory } from '../support/temporary-directory.ts'
+import { certificate } from '../support/certificate.ts'
 import { Client, eventually, startEdge } from './edge-support.ts'
 import { FakeInstance } from './fake-instance.ts'
 
 const text = 'Subject: x\r\n\r\nhello'
-
-function certificate(test: Cleanup): { certificate: Buffer; key: Buffer } {
-  const directory = temporaryDirectory(test, 'tls')
-  const [key, pem] = [join(directory, 'key.pem'), join(directory, 'certificate.pem')]
-  const subject = [
-    '-subj',
-    '/CN=mail.example.com',
-    '-days',
-    '1',
-    '-nodes',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-  ]
-  execFileSync('openssl', ['req', '-x509', ...subject, '-keyout', key, '-out', pem], { stdio: 'ignore' })
-  return { certificate: readFileSync(pem), key: readFileSync(key) }
-}
 
 describe('the edge', { concurrency: true }, () => {
   it('greets with the name of the cluster and no version', async (test) => {

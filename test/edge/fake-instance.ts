@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { transactionIdOfReceived } from '../../services/protocol/headers.ts'
 import { defaultQmtpServerLimits, encodeQmtpReply, QmtpServerReader } from '../../services/protocol/qmtp.ts'
+import { freePortRange } from '../support/free-ports.ts'
 import type { Cleanup } from '../support/temporary-directory.ts'
 
 export interface Arrival {
@@ -28,6 +29,8 @@ export class FakeInstance {
   static async start(test: Cleanup, behaviour?: Behaviour): Promise<FakeInstance> {
     const instance = new FakeInstance()
     if (behaviour !== undefined) instance.behaviour = behaviour
+    // Its own also while it is closed: a port the system hands out may be a stranger's by the time it opens again.
+    instance.#port = await freePortRange(1)
     await instance.open()
     test.after(() => instance.close())
     return instance

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { describe, it } from 'node:test'
-import { transactionIdPattern } from '../../services/contract/transaction-id.ts'
+import { makeTransactionId, transactionIdPattern } from '../../services/contract/transaction-id.ts'
+import { Transaction } from '../../services/edge/transaction.ts'
 import { Client, eventually, startEdge } from './edge-support.ts'
 import { FakeInstance } from './fake-instance.ts'
 
@@ -269,5 +271,39 @@ describe('handing a message over', { concurrency: true }, () => {
     const big = ['Subject: big', '', ...lines].join('\r\n')
     assert.equal((await client.mail('a@x', ['b@example.com'], big)).last?.code, 250)
     assert.ok(instance.arrivals[0]?.text.endsWith(`-0000\r\n${big}\r\n`))
+  })
+
+  it('hashes no text that cannot be one it remembers', async (test) => {
+    const internal = await FakeInstance.start(test)
+    const customer = await FakeInstance.start(test, () => 'Z')
+    const { edge } = await startEdge(test, { ports: { '00': internal.port, '01': customer.port } })
+    const recipients = [
+      { address: 'b@example.com', pool: 'INTERNAL' },
+      { address: 'c@customer.example', pool: 'CUSTOMER' },
+    ]
+    /** Whether the text was looked at before anything was written. */
+    const begin = async (given: string, sender = 'a@x'): Promise<boolean> => {
+      const transaction = new Transaction(sender, false)
+      transaction.id = makeTransactionId(Date.now(), randomBytes(10))
+      transaction.recipients.push(...recipients)
+      transaction.add(Buffer.from(given))
+      let looks = 0
+      const { chunks } = transaction
+      const get = () => {
+        looks++
+        return chunks
+      }
+      Object.defineProperty(transaction, 'chunks', { get })
+      return new Promise((resolve) => {
+        let looked = false
+        edge.handOver.begin(transaction, () => resolve(looked))
+        looked = looks > 0
+      })
+    }
+    await eventually(() => edge.handOver.reachesAny)
+    assert.equal(await begin('the first'), false)
+    assert.equal(await begin('another text'), false)
+    assert.equal(await begin('the first', 'b@x'), false)
+    assert.equal(await begin('the third'), true)
   })
 })

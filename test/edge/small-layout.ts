@@ -14,6 +14,7 @@ export const edgeLimits: EdgeLimits = {
   messagesPerConnectionMax: 1000,
   commandsWithoutMailMax: 50,
   errorsPerConnectionMax: 10,
+  handshakeTimeoutMs: 5000,
   commandTimeoutMs: 5000,
   dataTimeoutMs: 5000,
   sessionTimeoutMs: 60_000,

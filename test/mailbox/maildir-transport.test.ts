@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import type { Attempt, Outcome } from '../../services/contract/delivery.ts'
@@ -93,27 +93,37 @@ describe('Maildir transport', () => {
 
   it('answers each recipient apart: extension, missing, hostile', async (test) => {
     const root = await rootWith(test, 'bob@in.example', 'list-all@in.example')
-    const recipients = [
-      'bob-news@in.example',
-      'list-all@in.example',
-      'list@in.example',
-      'bob@else.example',
-      '../bob@in.example',
-    ]
+    const recipients = ['bob-news@in.example', 'list-all@in.example', 'list@in.example', '../bob@in.example']
     assert.deepEqual(await deliver(root, attemptFor(recipients, 'x\r\n')), [
       'ok maildir in.example/bob',
       'ok maildir in.example/list-all',
-      'permanent 5.1.1',
       'permanent 5.1.1',
       'permanent 5.1.3',
     ])
   })
 
-  it('knows a mailbox by its `new`', async (test) => {
+  it('bounces nothing for a mailbox that is there and is no Maildir, nor gives it to another', async (test) => {
+    const root = await rootWith(test, 'bob@in.example', 'bob-list@in.example')
+    rmSync(join(root, 'in.example/bob-list/new'), { recursive: true })
+    assert.deepEqual(await deliver(root, attemptFor(['bob-list@in.example'], 'x\r\n')), ['temporary 4.3.5'])
+    assert.deepEqual(readdirSync(join(root, 'in.example/bob-list/tmp')), [])
+    rmSync(join(root, 'in.example/bob-list'), { recursive: true })
+    mkdirSync(join(root, 'in.example/bob-list'))
+    assert.deepEqual(await deliver(root, attemptFor(['bob-list@in.example'], 'x\r\n')), ['temporary 4.3.5'])
+    writeFileSync(join(root, 'in.example/file'), '')
+    assert.deepEqual(await deliver(root, attemptFor(['file@in.example'], 'x\r\n')), ['temporary 4.3.5'])
+    assert.deepEqual(mailIn(root, 'in.example/bob'), [])
+  })
+
+  it('bounces nothing for a domain whose directory is missing, empty or none', async (test) => {
     const root = await rootWith(test, 'bob@in.example')
-    rmSync(join(root, 'in.example/bob/new'), { recursive: true })
-    assert.deepEqual(await deliver(root, attemptFor(['bob@in.example'], 'x\r\n')), ['permanent 5.1.1'])
-    assert.deepEqual(readdirSync(join(root, 'in.example/bob/tmp')), [])
+    assert.deepEqual(await deliver(root, attemptFor(['bob@else.example'], 'x\r\n')), ['temporary 4.3.5'])
+    mkdirSync(join(root, 'else.example'))
+    assert.deepEqual(await deliver(root, attemptFor(['bob@else.example'], 'x\r\n')), ['temporary 4.3.5'])
+    writeFileSync(join(root, 'file.example'), '')
+    assert.deepEqual(await deliver(root, attemptFor(['bob@file.example'], 'x\r\n')), ['temporary 4.3.5'])
+    await makeMailbox(world.disk, root, 'carol@else.example')
+    assert.deepEqual(await deliver(root, attemptFor(['bob@else.example'], 'x\r\n')), ['permanent 5.1.1'])
   })
 
   it('bounces nothing for a root that is missing or empty', async (test) => {

@@ -95,7 +95,15 @@ it('an event is found across the borders of what is read at once', async (t) => 
 })
 
 /** A world whose files hold every write until `release`, and the warnings it heard. */
-function slowWorld(fail: () => boolean): { world: World; warnings: [string, unknown][]; release(): void } {
+interface SlowWorld {
+  readonly world: World
+  readonly warnings: [string, unknown][]
+  readonly openFiles: Set<DiskFile>
+  release(): void
+}
+
+function slowWorld(fail: () => boolean): SlowWorld {
+  const openFiles = new Set<DiskFile>()
   const warnings: [string, unknown][] = []
   const log: Log = { ...silentLog, warn: (event, fields) => warnings.push([event, fields]) }
   let release = () => {}
@@ -104,15 +112,20 @@ function slowWorld(fail: () => boolean): { world: World; warnings: [string, unkn
   })
   const open: Disk['open'] = async (name, mode) => {
     const file = await world.disk.open(name, mode)
+    openFiles.add(file)
     const write: DiskFile['write'] = async (chunks, position) => {
       await gate
       if (fail()) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
       await file.write(chunks, position)
     }
-    return { write, read: (b, p) => file.read(b, p), size: () => file.size(), close: () => file.close() } as DiskFile
+    const close = () => {
+      openFiles.delete(file)
+      return file.close()
+    }
+    return { write, read: (b, p) => file.read(b, p), size: () => file.size(), close } as DiskFile
   }
   const disk = { open, makeDirectory: (name: string) => world.disk.makeDirectory(name) } as Disk
-  return { world: { ...world, disk, log }, warnings, release }
+  return { world: { ...world, disk, log }, warnings, openFiles, release }
 }
 
 it('a disk that does not follow costs the oldest lines, counted', async (t) => {
@@ -127,6 +140,24 @@ it('a disk that does not follow costs the oldest lines, counted', async (t) => {
   const lines = fs.readFileSync(path.join(directory, 'current'), 'utf8').split('\n').length - 1
   assert.equal(lines, 11)
   assert.deepEqual(slow.warnings, [['ledger lines dropped', { directory, lines: 89 }]])
+})
+
+it('a disk that stays full leaves no descriptor open, and is told of once', async (t) => {
+  const directory = path.join(temporaryDirectory(t), 'ledger')
+  const slow = slowWorld(() => true)
+  slow.release()
+  const ledger = new LedgerFile(slow.world, directory)
+  for (let number = 0; number < 20; number++) {
+    ledger.record(eventOf(number))
+    await ledger.flush()
+    assert.equal(slow.openFiles.size, 0)
+  }
+  assert.deepEqual(
+    slow.warnings.map(([event]) => event),
+    ['ledger not written', 'ledger lines dropped'],
+  )
+  await ledger.close()
+  assert.deepEqual(slow.warnings.at(-1), ['ledger lines dropped', { directory, lines: 19 }])
 })
 
 it('a disk that fails costs lines and a warning, and writing goes on when it is well', async (t) => {

@@ -24,6 +24,15 @@ it('rotates by size, keeps the youngest files, loses no line between them', (t) 
   assert.ok(numbers.length >= 18)
 })
 
+it('where the next file cannot be made, the open one goes on', (t) => {
+  const file = path.join(temporaryDirectory(t), '00.log')
+  fs.mkdirSync(`${file}.1/in-the-way`, { recursive: true })
+  const log = new LogFile(file, { fileBytesMax: 20, filesMax: 1 })
+  for (let number = 10; number < 20; number++) log.append(Buffer.from(`line ${number}\n`))
+  log.close()
+  assert.equal(fs.readFileSync(file, 'utf8').split('\n').length - 1, 10)
+})
+
 it('a directory that is gone loses lines, not the caller', (t) => {
   const log = new LogFile(path.join(temporaryDirectory(t), 'absent', '00.log'))
   log.append(Buffer.from('nowhere\n'))

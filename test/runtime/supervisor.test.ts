@@ -148,3 +148,23 @@ it('what was waiting to be started again when the stop came stays down', async (
   clock.advance(60_000)
   assert.equal(processes.length, 1)
 })
+
+it('a launcher that throws is an ending: tried again, and no obstacle to a stop', async () => {
+  const clock = new ManualClock()
+  let launches = 0
+  const endings: string[] = []
+  const launch = () => {
+    launches++
+    throw new Error('too many open files')
+  }
+  const events = { started() {}, ended: (_id: string, _pid: number, { error = '' }: Ending) => endings.push(error) }
+  const supervisor = new Supervisor(clock, launch, events, { firstMs: 100, lastMs: 1_000, healthyMs: 5_000 })
+  supervisor.start('00')
+  clock.advance(0)
+  assert.deepEqual([launches, endings], [1, ['too many open files']])
+  clock.advance(100)
+  assert.equal(launches, 2)
+  await supervisor.stop([['00']], 1_000)
+  clock.advance(60_000)
+  assert.equal(launches, 2)
+})

@@ -5,6 +5,7 @@
  * process ever runs again: its timers, completions and connections are cut off at the world's edge.
  */
 
+import { handlerFailed } from '../../services/runtime/handler-failure.ts'
 import type { Clock, Log, LogFields, World } from '../../services/runtime/world.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import { SimulatedDiskDevice } from './simulated-disk.ts'
@@ -129,7 +130,10 @@ export class SimulatedProcess {
   }
 }
 
-/** The last lines of everybody's log, for the moment a run fails. */
+/**
+ * The last lines of everybody's log, for the moment a run fails. An error that a tier has contained is a defect all the same,
+ * so it fails the run here.
+ */
 export class LogRing {
   readonly #lines: string[] = []
   readonly #time: VirtualTime
@@ -147,7 +151,12 @@ export class LogRing {
       (level: string) =>
       (event: string, fields?: LogFields): void =>
         this.add(name, event, fields, level)
-    return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+    const writeError = write('error')
+    const error = (event: string, fields?: LogFields): void => {
+      writeError(event, fields)
+      if (event === handlerFailed) throw new Error(`${name}: ${String(fields?.['stack'])}`)
+    }
+    return { debug: write('debug'), info: write('info'), warn: write('warn'), error }
   }
 
   add(name: string, event: string, fields?: LogFields, level = 'world'): void {

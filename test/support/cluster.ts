@@ -95,8 +95,14 @@ export class Cluster {
     this.child = this.#spawn()
   }
 
+  /** Stops what has started when it does not become ready in time. */
   async untilReady(timeoutMs = 30_000): Promise<ReadyLine> {
-    this.ready = await this.child.until((child) => findReady(child.stdout), timeoutMs)
+    try {
+      this.ready = await this.child.until((child) => findReady(child.stdout), timeoutMs)
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
     return this.ready
   }
 

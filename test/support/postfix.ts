@@ -7,7 +7,7 @@
 
 import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { run, runWell } from './child.ts'
+import { gone, run, runWell } from './child.ts'
 import { tool } from './tools.ts'
 
 export interface PostfixOptions {
@@ -109,8 +109,11 @@ export class Postfix {
     await runWell(tool('postqueue'), ['-c', this.#config, '-f'])
   }
 
+  /** Rejects when it still runs afterwards. */
   async stop(): Promise<void> {
+    const { pid } = this
     await run(tool('postfix'), ['-c', this.#config, 'abort'])
+    if (!(await gone(pid))) throw new Error(`postfix ${pid} did not stop`)
   }
 }
 

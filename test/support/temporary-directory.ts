@@ -1,5 +1,8 @@
 /**
- * A directory that goes when its test ends. `QMQ_TEST_DIR` names its parent, for a test on another file system.
+ * A directory that goes after its test. `QMQ_TEST_DIR` names its parent, for a test on another file system.
+ *
+ * Clean-up runs in the order of registration, so the directory would vanish under servers that are stopped later: it is
+ * removed when the process of the test file ends.
  */
 
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
@@ -10,9 +13,18 @@ export interface Cleanup {
   after(task: () => void | Promise<void>): void
 }
 
+const finished = new Set<string>()
+
+function removeFinished(): void {
+  for (const directory of finished) rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+}
+
 export function temporaryDirectory(test: Cleanup, name = 'qmq'): string {
   const directory = makeTemporaryDirectory(name)
-  test.after(() => rmSync(directory, { recursive: true, force: true, maxRetries: 5 }))
+  test.after(() => {
+    if (finished.size === 0) process.once('exit', removeFinished)
+    finished.add(directory)
+  })
   return directory
 }
 

@@ -1,40 +1,55 @@
 /**
  * `qmq audit`: is all mail accounted for? The sums over all instances, where each hop counts what it accepted; balanced only
- * where every instance is. A running instance is asked, the journal of one that is not is read.
+ * where every instance is. Exit code 1 where it is not, 3 where it is but damaged records wait for a person to look. A running instance is asked, the journal of one that is not is read.
  */
 
+import type { RequestResult } from '../../contract/coordination.ts'
 import type { Audit } from '../../contract/operations.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { ClusterClient } from '../cluster-client.ts'
-import { askOffline } from '../offline-instance.ts'
+import { askOffline, lookOffline } from '../offline-instance.ts'
 import { textTable } from '../text-table.ts'
 import type { Context, ExitCode, Verb } from '../verb.ts'
 
 export const auditVerb: Verb = { name: 'audit', summary: 'check that all accepted mail is accounted for', run: audit }
 
-const counted = ['accepted', 'delivered', 'bounced', 'discarded', 'queued'] as const
+const counted = ['accepted', 'delivered', 'bounced', 'discarded', 'queued', 'quarantined'] as const
 
 async function audit(context: Context): Promise<ExitCode> {
   const client = await ClusterClient.open(context)
   try {
-    const answers = await Promise.all(client.queues.map(({ id }) => auditOf(context, client, id)))
+    const asked = await Promise.all(
+      client.queues.map(async ({ id }) => ({ id, result: await client.ask(id, 'audit', {}) })),
+    )
+    const answers = await lookOffline(asked, ({ id, result }) => auditOf(context, id, result))
     const instances = answers.filter((answer) => typeof answer !== 'string')
     const missing = answers.filter((answer) => typeof answer === 'string')
     for (const why of missing) context.complain(why)
-    const sum = (name: (typeof counted)[number]) => instances.reduce((total, one) => total + one[name], 0)
-    const [accepted, delivered, bounced, discarded, queued] = counted.map(sum)
+    const totals = totalsOf(instances)
     const balanced = missing.length === 0 && instances.every((one) => one.balanced)
-    const totals = { accepted, delivered, bounced, discarded, queued, balanced }
-    context.print(context.output === 'json' ? JSON.stringify({ ...totals, instances }) : auditText(instances, balanced))
-    return balanced ? 0 : 1
+    const json = () => JSON.stringify({ ...totals, balanced, instances })
+    context.print(context.output === 'json' ? json() : auditText(instances, totals, balanced))
+    if (totals.quarantined > 0) {
+      context.complain(
+        `${totals.quarantined} damaged records are set aside, below each home in quarantine/: look at them`,
+      )
+    }
+    if (!balanced) return 1
+    return totals.quarantined > 0 ? 3 : 0
   } finally {
     client.close()
   }
 }
 
+function totalsOf(instances: readonly Audit[]): Readonly<Record<(typeof counted)[number], number>> {
+  const sum = (name: (typeof counted)[number]) => instances.reduce((total, one) => total + one[name], 0)
+  const [accepted, delivered, bounced] = [sum('accepted'), sum('delivered'), sum('bounced')]
+  const [discarded, queued, quarantined] = [sum('discarded'), sum('queued'), sum('quarantined')]
+  return { accepted, delivered, bounced, discarded, queued, quarantined }
+}
+
 /** The audit, or why there is none. */
-async function auditOf(context: Context, client: ClusterClient, id: string): Promise<Audit | string> {
-  const result = await client.ask(id, 'audit', {})
+async function auditOf(context: Context, id: string, result: RequestResult): Promise<Audit | string> {
   if (result.kind === 'reply') return result.value as unknown as Audit
   if (result.kind !== 'no-responder') {
     return `${id}: no audit, ${result.kind === 'refused' ? result.why : 'it does not answer'}`
@@ -46,16 +61,14 @@ async function auditOf(context: Context, client: ClusterClient, id: string): Pro
   }
 }
 
-function auditText(instances: readonly Audit[], balanced: boolean): string {
-  const cells = (one: Audit) => counted.map((name) => String(one[name]))
-  const rows = instances.map((one) => [
-    one.instance,
-    ...cells(one),
-    String(one.quarantined),
-    one.balanced ? 'yes' : 'NO',
-  ])
-  const sums = counted.map((name) => String(instances.reduce((total, one) => total + one[name], 0)))
-  const quarantined = String(instances.reduce((total, one) => total + one.quarantined, 0))
+function auditText(
+  instances: readonly Audit[],
+  totals: Readonly<Record<(typeof counted)[number], number>>,
+  balanced: boolean,
+): string {
+  const cells = (one: typeof totals) => counted.map((name) => String(one[name]))
+  const yes = (value: boolean) => (value ? 'yes' : 'NO')
+  const rows = instances.map((one) => [one.instance, ...cells(one), yes(one.balanced)])
   const head = ['ID', 'ACCEPTED', 'DELIVERED', 'BOUNCED', 'DISCARDED', 'QUEUED', 'SET ASIDE', 'BALANCED']
-  return textTable(head, [...rows, ['all', ...sums, quarantined, balanced ? 'yes' : 'NO']])
+  return textTable(head, [...rows, ['all', ...cells(totals), yes(balanced)]])
 }

@@ -1,9 +1,10 @@
 /**
  * `qmq check`: everything that can be known before a start: conf-qmq, the state directory, ports, names of next hops, the
- * key's permissions, room on the disk. One line each: ok, warn or fail; exit code 1 where anything fails.
+ * key's permissions, room on the disk. One line each: ok, warn or fail; exit code 1 where anything fails, 2 where
+ * it is conf-qmq.
  */
 
-import { checkCluster } from '../cluster-check.ts'
+import { checkCluster, confFinding } from '../cluster-check.ts'
 import { textTable } from '../text-table.ts'
 import type { Context, ExitCode, Verb } from '../verb.ts'
 
@@ -20,5 +21,6 @@ async function check(context: Context): Promise<ExitCode> {
         findings.map(({ verdict, what, detail }) => [verdict, what, detail]),
       ),
     )
+  if (findings.some(({ verdict, what }) => verdict === 'fail' && what === confFinding)) return 2
   return ok ? 0 : 1
 }

@@ -1,11 +1,15 @@
 /** `qmq queue ls|show|verify`: what is in the queues, running or not, and whether the journals are sound. */
 
 import type { QueuedMessage } from '../../contract/operations.ts'
+import { transactionIdPattern, transactionOf } from '../../contract/transaction-id.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { ClusterClient, type Place } from '../cluster-client.ts'
-import { askOffline } from '../offline-instance.ts'
+import { askOffline, lookOffline } from '../offline-instance.ts'
 import { shortDuration, textTable } from '../text-table.ts'
 import { type Context, countOption, type ExitCode, type Input, type Verb } from '../verb.ts'
+
+/** An instance lists no more in one answer. */
+const listedMax = 10_000
 
 export const queueVerbs: readonly Verb[] = [
   {
@@ -38,21 +42,29 @@ function chosen(context: Context, client: ClusterClient, words: readonly string[
 
 async function list(context: Context, input: Input): Promise<ExitCode> {
   const limit = countOption(input, 'limit', 1000)
+  if (limit === undefined || limit > listedMax) {
+    context.complain(`--limit is a whole number from 1 to ${listedMax}`)
+    return 2
+  }
   const client = await ClusterClient.open(context)
   try {
     const places = chosen(context, client, input.words)
-    if (limit === undefined) context.complain('--limit is a whole number from 1 on')
-    if (limit === undefined || places === undefined) return 2
-    const messages: QueuedMessage[] = []
+    if (places === undefined) return 2
+    const heard = await client.states()
     let failures = 0
-    for (const place of places) {
+    const listed = await lookOffline(places, async ({ id }) => {
       try {
-        messages.push(...(await messagesOf(context, client, place.id, limit)))
+        const messages = await messagesOf(context, client, id, limit)
+        const queued = heard.kind === 'heard' ? heard.states.get(id)?.load.queued : undefined
+        tellMore(context, id, messages.length - limit, (queued ?? 0) - limit)
+        return messages.slice(0, limit)
       } catch (error) {
         failures++
-        context.complain(`${place.id}: ${errorText(error)}`)
+        context.complain(`${id}: ${errorText(error)}`)
+        return []
       }
-    }
+    })
+    const messages = listed.flat()
     context.print(context.output === 'json' ? JSON.stringify(messages) : listText(context, messages))
     return failures === 0 ? 0 : 1
   } finally {
@@ -60,17 +72,23 @@ async function list(context: Context, input: Input): Promise<ExitCode> {
   }
 }
 
+/** `seen` messages beyond the limit were found, `counted` are there by the instance's own count. */
+function tellMore(context: Context, id: string, seen: number, counted: number): void {
+  if (seen <= 0) return
+  context.complain(`${id}: ${counted > 0 ? counted : 'at least one'} more; --limit shows more of them`)
+}
+
+/** Up to one more than `limit`, so that it is known whether there are more. */
 async function messagesOf(
   context: Context,
   client: ClusterClient,
   id: string,
   limit: number,
 ): Promise<readonly QueuedMessage[]> {
-  const result = await client.ask(id, 'list', { limit })
+  const result = await client.ask(id, 'list', { limit: limit + 1 })
   if (result.kind === 'reply') return result.value as unknown as readonly QueuedMessage[]
   if (result.kind !== 'no-responder') throw new Error(result.kind === 'refused' ? result.why : 'it does not answer')
-  const messages = (await askOffline('list', context.state, id)) as readonly QueuedMessage[]
-  return messages.slice(0, limit)
+  return (await askOffline('list', context.state, id, [String(limit + 1)])) as readonly QueuedMessage[]
 }
 
 function listText(context: Context, messages: readonly QueuedMessage[]): string {
@@ -98,6 +116,10 @@ function listText(context: Context, messages: readonly QueuedMessage[]): string 
 
 async function show(context: Context, input: Input): Promise<ExitCode> {
   const [id = ''] = input.words
+  if (!transactionIdPattern.test(transactionOf(id))) {
+    context.complain(`${id} is no message id: 26 letters and digits, as \`qmq queue ls\` shows them`)
+    return 2
+  }
   const client = await ClusterClient.open(context)
   try {
     const results = await Promise.all(client.queues.map((place) => client.ask(place.id, 'show', { id })))
@@ -138,16 +160,17 @@ async function verify(context: Context, input: Input): Promise<ExitCode> {
   client.close()
   const places = chosen(context, client, input.words)
   if (places === undefined) return 2
-  const verifications: Verification[] = []
   let failures = 0
-  for (const { id } of places) {
+  const answers = await lookOffline(places, async ({ id }) => {
     try {
-      verifications.push((await askOffline('verify', context.state, id)) as Verification)
+      return [(await askOffline('verify', context.state, id)) as Verification]
     } catch (error) {
       failures++
       context.complain(`${id}: ${errorText(error)}`)
+      return []
     }
-  }
+  })
+  const verifications = answers.flat()
   context.print(context.output === 'json' ? JSON.stringify(verifications) : verifyText(verifications))
   return failures === 0 && verifications.every(({ sound }) => sound) ? 0 : 1
 }

@@ -43,6 +43,11 @@ async function send(context: Context, input: Input): Promise<ExitCode> {
     context.complain('this cluster has no mailboxes: name --from and --to')
     return 2
   }
+  const named = textOption(input, 'file') ?? textOption(input, 'template')
+  if (named !== undefined && fs.statSync(named).size === 0) {
+    context.complain(`${named} is empty: there is no message in it`)
+    return 2
+  }
   const connection = new SubmitConnection(context.world, submitTargetOf(client.layout))
   let refused = 0
   try {

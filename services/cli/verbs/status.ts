@@ -1,7 +1,8 @@
-/** `qmq status`: every place of the layout and what runs there. Exit code 3 where anything is not ready. */
+/** `qmq status`: every place of the layout and what runs there. Exit code 3 where anything is not ready or not on the layout in force. */
 
-import type { InstanceState } from '../../contract/operations.ts'
+import type { Audit, InstanceState } from '../../contract/operations.ts'
 import { ClusterClient, type Place } from '../cluster-client.ts'
+import { describeState } from '../instance-states.ts'
 import { shortDuration, textTable } from '../text-table.ts'
 import type { Context, ExitCode, Verb } from '../verb.ts'
 
@@ -9,29 +10,53 @@ export const statusVerb: Verb = { name: 'status', summary: 'show every instance 
 
 /** Heartbeats come every second; past this the process is stuck. */
 const staleMs = 10_000
+/** A status is asked for when things are bad: it does not wait long for what it can do without. */
+const auditTimeoutMs = 2000
 
-type Row = Place & { readonly state: InstanceState | undefined; readonly phase: string }
+type Row = Place & {
+  readonly state: InstanceState | undefined
+  readonly phase: string
+  /** Damaged records set aside; undefined where the instance could not be asked. */
+  readonly quarantined: number | undefined
+}
 
 async function status(context: Context): Promise<ExitCode> {
   const client = await ClusterClient.open(context)
-  const states = await client.states()
-  client.close()
+  const heard = await client.states()
   const now = context.world.clock.now()
-  const rows: readonly Row[] = client.places.map((place) => {
-    const state = states?.get(place.id)
-    const stuck = state !== undefined && now - state.at > staleMs
-    return { ...place, state, phase: stuck ? 'stuck' : (state?.phase ?? 'down') }
-  })
-  const healthy = rows.every((row) => row.phase === 'ready')
+  const states = heard.kind === 'heard' ? heard.states : undefined
+  const rows: readonly Row[] = await Promise.all(client.places.map((place) => rowOf(client, place, states, now)))
+  client.close()
+  const { epoch } = client.layout
+  const healthy = rows.every(({ phase, state }) => phase === 'ready' && state?.epoch === epoch)
   context.print(context.output === 'json' ? jsonText(client, rows, healthy) : tableText(context, client, rows, now))
-  if (states === undefined) context.complain('no `qmq up` is running on this state')
+  if (heard.kind === 'unheard') context.complain(heard.why)
+  for (const { id, state } of rows) {
+    if (state !== undefined && state.epoch !== epoch) context.complain(`${id}: ${describeState(state, epoch)}`)
+  }
+  const aside = rows.filter(({ quarantined = 0 }) => quarantined > 0).map(({ id }) => id)
+  if (aside.length > 0) context.complain(`damaged records are set aside in ${aside.join(', ')}: see qmq audit`)
   return healthy ? 0 : 3
 }
 
+async function rowOf(
+  client: ClusterClient,
+  place: Place,
+  states: ReadonlyMap<string, InstanceState> | undefined,
+  now: number,
+): Promise<Row> {
+  const state = states?.get(place.id)
+  const stuck = state !== undefined && now - state.at > staleMs
+  const asked = place.tier === 'queue' && state !== undefined && !stuck
+  const audit = asked ? await client.ask(place.id, 'audit', {}, auditTimeoutMs) : undefined
+  const quarantined = audit?.kind === 'reply' ? (audit.value as unknown as Audit).quarantined : undefined
+  return { ...place, state, phase: stuck ? 'stuck' : (state?.phase ?? 'down'), quarantined }
+}
+
 function jsonText(client: ClusterClient, rows: readonly Row[], healthy: boolean): string {
-  const instances = rows.map(({ id, tier, pool, phase, state }) => {
+  const instances = rows.map(({ id, tier, pool, phase, state, quarantined }) => {
     const { pid, epoch, startedAt, at, why, listeners, load } = state ?? {}
-    return { id, tier, pool, phase, pid, epoch, startedAt, at, why, listeners: listeners ?? [], load }
+    return { id, tier, pool, phase, pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, quarantined }
   })
   const { cluster, epoch } = client.layout
   return JSON.stringify({ cluster, epoch, healthy, instances })

@@ -1,26 +1,35 @@
 /**
  * `qmq up`: the whole layout as one process tree. Prepares the state, holds the hub, keeps every instance running, says when
  * all are ready, and stops them in order: edges first, so that what they have taken is handed over, then queues.
+ *
+ * Refuses at once what no waiting will help: a wrong conf-qmq, a state that another cluster runs on, a port another program
+ * has. With `--once -o json` the last line is the answer, also where nothing was started.
  */
 
 import type { Layout } from '../../contract/layout.ts'
 import type { InstanceState } from '../../contract/operations.ts'
 import { displayText } from '../../protocol/byte-string.ts'
+import { errorText } from '../../protocol/failure.ts'
 import { lockHome } from '../../runtime/home-lock.ts'
-import { ClusterClient } from '../cluster-client.ts'
 import { ClusterTree } from '../cluster-tree.ts'
-import { type FirstMessage, sendFirstMessage } from '../first-message.ts'
-import { traceTable } from '../message-trace.ts'
-import { prepareState, readConfFile } from '../prepare-state.ts'
+import { CommandSignals } from '../command-signals.ts'
+import { showFirstMessage } from '../first-message.ts'
+import { portsRefused } from '../port-probe.ts'
+import { planState, readConfFile, type StatePlan, writeState } from '../prepare-state.ts'
+import { rereadConf } from '../reread-conf.ts'
 import { textTable } from '../text-table.ts'
 import type { Context, ExitCode, Input, Verb } from '../verb.ts'
 
 export const upVerb: Verb = {
   name: 'up',
-  summary: 'start the cluster and keep it running',
+  summary: 'start the cluster and keep it running; SIGHUP reads conf-qmq again',
   options: [
     ['--once', 'send one message through all tiers, print its trace, stop; exit 1 if it did not arrive'],
-    ['--no-first-message', 'do not send a message through the cluster when it is ready (-o json never does)'],
+    [
+      '--first-message',
+      'send that message, and go on running; the default where the state is new, but not with -o json',
+    ],
+    ['--no-first-message', 'do not'],
   ],
   lasting: true,
   run: up,
@@ -28,81 +37,86 @@ export const upVerb: Verb = {
 
 const lookAgainMs = 50
 const readyWaitMsOnce = 60_000
+/** After this, it is said once who is being waited for. */
+const patienceMs = 10_000
+
+/** Why nothing runs. */
+interface Refused {
+  readonly why: readonly string[]
+  readonly exit: ExitCode
+}
 
 async function up(context: Context, input: Input): Promise<ExitCode> {
-  const file = readConfFile(context.confFile)
-  if (file.kind === 'wrong') {
-    for (const problem of file.problems) context.complain(problem)
-    return 2
+  const once = input.options['once'] === true
+  const refused = await start(context, input).catch((error: unknown): Refused => ({ why: [errorText(error)], exit: 1 }))
+  if (typeof refused === 'number') return refused
+  for (const line of refused.why) context.complain(line)
+  if (once && context.output === 'json') {
+    const why = refused.why.join('; ')
+    context.print(JSON.stringify({ ready: false, delivered: false, id: '', trace: [], why }))
   }
+  return refused.exit
+}
+
+async function start(context: Context, input: Input): Promise<ExitCode | Refused> {
+  const file = readConfFile(context.confFile)
+  if (file.kind === 'wrong') return { why: file.problems, exit: 2 }
   for (const note of file.notes) context.complain(`note: ${note}`)
   await context.world.disk.makeDirectory(context.state)
   const lock = lockHome(context.state)
   if (lock.kind === 'taken') {
-    context.complain(`a cluster is already running on ${context.state}, as process ${lock.pid}`)
-    return 1
+    return { why: [`a cluster is already running on ${context.state}, as process ${lock.pid}`], exit: 1 }
   }
   try {
-    const layout = await prepareState(context, file.conf)
-    return await carry(context, input, layout)
+    const plan = await planState(context, file.conf)
+    const ports = await portsRefused(context.world, context.state, plan.layout)
+    if (ports.length > 0) return { why: ports, exit: 1 }
+    await writeState(context, plan)
+    return await carry(context, input, plan)
   } finally {
     lock.release()
   }
 }
 
-async function carry(context: Context, input: Input, layout: Layout): Promise<ExitCode> {
+async function carry(context: Context, input: Input, plan: StatePlan): Promise<ExitCode | Refused> {
   const once = input.options['once'] === true
-  const stopped = stopSignal()
-  const tree = await ClusterTree.start(context, layout)
+  const signals = new CommandSignals()
+  const tree = await ClusterTree.start(context, plan.layout)
   try {
-    const ready = await untilReady(context, tree, stopped, once)
-    if (ready === undefined) return stopped.asked ? 0 : 1
-    if (!once || context.output !== 'json') context.print(readyText(context, layout, ready))
-    const wanted = once || (input.options['firstMessage'] !== false && context.output !== 'json')
-    const delivered = wanted ? await showFirstMessage(context, once) : true
+    const ready = await untilReady(context, tree, signals, once)
+    if (ready === 'stopped') return once ? { why: ['stopped before it was ready'], exit: 1 } : 0
+    if (typeof ready === 'string') return { why: [ready], exit: 1 }
+    if (!once || context.output !== 'json') context.print(readyText(context, plan.layout, ready))
+    const asked = input.options['firstMessage']
+    const wanted = once || (asked ?? (plan.isNew && context.output !== 'json')) === true
+    const delivered = wanted ? await showFirstMessage(context, signals) : true
     if (once) return delivered ? 0 : 1
-    await stopped.promise
+    if (context.output === 'text' && !signals.stopAsked) {
+      context.print('Running. Stop with Ctrl-C; `qmq status` looks in.')
+    }
+    while ((await signals.next()) === 'reread') await rereadConf(context, tree)
     return 0
   } finally {
     await tree.stop()
   }
 }
 
-interface StopSignal {
-  asked: boolean
-  readonly promise: Promise<void>
-}
-
-/** The second signal changes nothing: stopping has its own limits. */
-function stopSignal(): StopSignal {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const stopped: StopSignal = { asked: false, promise }
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      stopped.asked = true
-      resolve()
-    })
-  }
-  return stopped
-}
-
-/** The states of all instances once each of them is ready; undefined where we are told to stop or it takes too long. */
+/** The states of all instances once each of them is ready; else why not. */
 async function untilReady(
   context: Context,
   tree: ClusterTree,
-  stopped: StopSignal,
+  signals: CommandSignals,
   once: boolean,
-): Promise<readonly InstanceState[] | undefined> {
-  for (let waitedMs = 0; !stopped.asked; waitedMs += lookAgainMs) {
-    const states = tree.states()
-    if (states.length === tree.ids.length && states.every((state) => state.phase === 'ready')) return states
-    if (once && waitedMs >= readyWaitMsOnce) {
-      context.complain(`not ready after ${readyWaitMsOnce / 1000} s; logs are in ${context.state}/log`)
-      return undefined
-    }
+): Promise<readonly InstanceState[] | string> {
+  for (let waitedMs = 0; !signals.stopAsked; waitedMs += lookAgainMs) {
+    const states = tree.readyStates()
+    if (states !== undefined) return states
+    const waiting = () => `${tree.describeUnready().join(', ')}; logs are in ${context.state}/log`
+    if (once && waitedMs >= readyWaitMsOnce) return `not ready after ${readyWaitMsOnce / 1000} s: ${waiting()}`
+    if (waitedMs === patienceMs) context.complain(`after ${patienceMs / 1000} s still waiting for ${waiting()}`)
     await context.sleep(lookAgainMs)
   }
-  return undefined
+  return 'stopped'
 }
 
 function readyText(context: Context, layout: Layout, states: readonly InstanceState[]): string {
@@ -122,27 +136,4 @@ function readyText(context: Context, layout: Layout, states: readonly InstanceSt
   ])
   const table = textTable(['ID', 'TIER', 'POOL', 'PID', 'LISTENS ON'], rows)
   return `${displayText(cluster)} is ready, epoch ${epoch}, state in ${context.state}\n\n${table}\n`
-}
-
-async function showFirstMessage(context: Context, once: boolean): Promise<boolean> {
-  const client = await ClusterClient.open(context)
-  try {
-    const first = await sendFirstMessage(context, client)
-    context.print(firstMessageText(context, first))
-    if (!first.delivered) context.complain(`the first message: ${first.why ?? 'did not arrive'}`)
-    else if (!once && context.output === 'text') context.print('\nRunning. Stop with Ctrl-C; `qmq status` looks in.')
-    return first.delivered
-  } finally {
-    client.close()
-  }
-}
-
-function firstMessageText(context: Context, first: FirstMessage): string {
-  const { delivered, id, trace, why } = first
-  if (context.output === 'json') {
-    const steps = trace.map(({ tier, instance, event, at }) => ({ tier, instance, event, at }))
-    return JSON.stringify({ ready: true, delivered, id, trace: steps, ...(why === undefined ? {} : { why }) })
-  }
-  if (trace.length === 0) return 'No message was sent.'
-  return `One message through all tiers, ${id}, its bounce included:\n\n${traceTable(trace)}`
 }

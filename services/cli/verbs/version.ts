@@ -6,7 +6,7 @@ import { ledgerVersion } from '../../contract/ledger.ts'
 import { softwareVersion } from '../software.ts'
 import type { Context, ExitCode, Verb } from '../verb.ts'
 
-export const versionVerb: Verb = { name: 'version', summary: 'show versions', run: version }
+export const versionVerb: Verb = { name: 'version', summary: 'show versions', placeless: true, run: version }
 
 async function version(context: Context): Promise<ExitCode> {
   const versions = {

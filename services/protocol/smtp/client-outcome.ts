@@ -41,8 +41,7 @@ export function hostFailure(enhanced: string, text: string): Failure {
 }
 
 function safeText(reply: Reply): ByteString {
-  const lines = replyText(reply)
-  const text = lines[3] === '-' ? `${lines.slice(0, 3)} ${lines.slice(4)}` : lines
+  const text = replyText(reply)
   return text.length > replyTextBytesMax ? `${text.slice(0, replyTextBytesMax)}...` : text
 }
 

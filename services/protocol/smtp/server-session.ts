@@ -255,11 +255,12 @@ export class SmtpServerSession {
     this.#output += formatReply(answer)
   }
 
-  /** A reply that counts as an error of the client. */
+  /** A refusal. One of 5yz counts as an error of the client; 4yz is our own trouble, as in RFC 5321 4.5.3.1.10. */
   #complain(answer: Reply): void {
     this.#write(answer)
+    if (answer.code < 500) return
     this.#errors++
-    if (this.#errors <= this.#options.limits.errorsPerConnectionMax || answer.code === 421) return
+    if (this.#errors <= this.#options.limits.errorsPerConnectionMax) return
     this.#write(replies.tooManyErrors)
     this.#close('too-many-errors')
   }

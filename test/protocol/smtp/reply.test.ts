@@ -37,6 +37,11 @@ describe('SMTP replies', () => {
 
   it('joins lines for logs', () => {
     assert.equal(replyText({ code: 550, enhanced: '5.1.1', lines: ['no', 'such'] }), '550 5.1.1 no such')
+    assert.equal(
+      replyText({ code: 250, lines: ['mx.example', 'PIPELINING', 'SIZE'] }),
+      '250 mx.example PIPELINING SIZE',
+    )
+    assert.equal(replyText({ code: 250, lines: [] }), '250 ')
   })
 
   const readings: readonly [input: string, replies: readonly Reply[]][] = [

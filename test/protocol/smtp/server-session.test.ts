@@ -115,6 +115,24 @@ describe('SMTP server session', () => {
     assert.deepEqual(driver.codes(), ['250', '250', '250', '250', '250', '452'])
   })
 
+  it('counts no answer of 4yz as an error of the client', () => {
+    const driver = new Driver().send('EHLO c\r\nMAIL FROM:<>\r\n')
+    driver.send('RCPT TO:<a@b>\r\n'.repeat(5 + 3 * limits.errorsPerConnectionMax))
+    driver.send('DATA\r\nx\r\n.\r\n')
+    assert.equal(driver.codes().at(-1), '250')
+    assert.equal(driver.transcript.messages[0]?.recipients.length, 5)
+    const session = new SmtpServerSession(options, false)
+    session.greet(reply(220, '', 'hi'))
+    session.receive(Buffer.from(`EHLO c\r\n${'MAIL FROM:<>\r\n'.repeat(20)}`))
+    session.next()
+    session.accept()
+    for (let count = 0; count < 20; count++) {
+      assert.equal(session.next().kind, 'mail')
+      session.refuse(reply(451, '4.3.0', 'later'))
+    }
+    assert.equal(session.next().kind, 'need-data')
+  })
+
   const closing: readonly [name: string, input: string, why: string, code: string][] = [
     ['bare LF in a command', 'NOOP\nNOOP\r\n', 'unsafe-command', '500'],
     ['bare CR in a command', 'NO\rOP\r\n', 'unsafe-command', '500'],

@@ -5,6 +5,7 @@ import net from 'node:net'
 import { transactionIdOfReceived } from '../../../services/protocol/headers.ts'
 import type { QmtpPackage } from '../../../services/protocol/qmtp.ts'
 import { defaultQmtpServerLimits, encodeQmtpReply, QmtpServerReader } from '../../../services/protocol/qmtp.ts'
+import { freePortRange } from '../../support/free-ports.ts'
 
 /** `drop` closes the connection instead of an answer, `silent` says nothing, a list answers each recipient. */
 export type QmtpAnswerScript = 'ok' | 'drop' | 'silent' | readonly string[]
@@ -24,10 +25,12 @@ export class FakeQmtpServer {
     return (this.#server.address() as AddressInfo).port
   }
 
-  listen(port = 0): Promise<this> {
+  /** Not on a port the system hands out: a test that closes it counts on nobody else being there. */
+  async listen(port = 0): Promise<this> {
+    const own = port === 0 ? await freePortRange(1) : port
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen(port, '127.0.0.1', () => resolve(this))
+      this.#server.listen(own, '127.0.0.1', () => resolve(this))
     })
   }
 

@@ -220,4 +220,20 @@ describe('QMTP transport', () => {
     assert.match(String(await waiting), /^temporary 4\.3\.2/)
     assert.match(String(await outcomesOf(made, attempt(poolOf()))), /^temporary 4\.3\.2/)
   })
+
+  it('binds attempts of one message apart, each with its recipients', async () => {
+    const peers = [await server(), await server()]
+    const made = transport({ unclearRetryMs: 0, patienceMs: 300 })
+    const one = attempt(poolOf(...peers), { recipients: ['a@two.example'] })
+    const other = attempt(poolOf(...peers), { recipients: ['b@two.example'] })
+    for (const peer of peers) peer.script = () => 'drop'
+    await outcomesOf(made, one)
+    const [bound, free] = peers[0]!.packages.length > 0 ? [peers[0]!, peers[1]!] : [peers[1]!, peers[0]!]
+    for (const peer of peers) peer.script = () => 'ok'
+    assert.deepEqual(await outcomesOf(made, other), ['ok ok 1 qp 2'])
+    await bound.close()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    assert.match(String(await outcomesOf(made, one)), /^temporary 4\.4\.1/)
+    assert.equal(free.packages.length, 0)
+  })
 })

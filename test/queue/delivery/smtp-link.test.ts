@@ -100,4 +100,49 @@ describe('SMTP link', () => {
     assert.equal(connection.corkedWrites, 2)
     assert.deepEqual(connection.writes.slice(-2), ['Subject: x\r\n\r\n..hello\r\n', '.\r\n'])
   })
+
+  /** As a network does: a handler that throws loses its connection. */
+  function lose(connection: HandConnection, event: () => void): void {
+    try {
+      event()
+    } catch (error) {
+      connection.destroyed = true
+      connection.handler?.onClose(error as Error)
+    }
+  }
+
+  function broken(later: boolean) {
+    const connection = new HandConnection()
+    const transport = new SmtpTransport(worldWith(connection), { helloName: 'me.example' })
+    const bytes = Buffer.from('Subject: x\r\n\r\nhello\r\n')
+    const slice = () => (later ? Promise.resolve(bytes) : bytes)
+    const outcomes: string[] = []
+    transport.attempt(attemptTo(smtpTo(25), { body: { form: 'crlf', bytes: bytes.length, slice } }), (given) => {
+      for (const one of given) outcomes.push(one.kind === 'failed' ? `${one.failure.class} ${one.to}` : one.kind)
+    })
+    connection.handler?.onOpen()
+    connection.say('220 hi')
+    connection.say('250-x|250 PIPELINING')
+    connection.say('250 ok|250 ok')
+    connection.write = () => {
+      throw new Error('unforeseen')
+    }
+    return { connection, outcomes }
+  }
+
+  it('fails its delivery for now, once, where something unforeseen goes wrong', () => {
+    const { connection, outcomes } = broken(false)
+    lose(connection, () => connection.say('354 go'))
+    assert.equal(connection.destroyed, true)
+    assert.deepEqual(outcomes, ['temporary smtp 127.0.0.1[192.0.2.1]:25'])
+  })
+
+  it('does so where it was reading the stored message', async () => {
+    const { connection, outcomes } = broken(true)
+    connection.say('354 go')
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.equal(connection.destroyed, true)
+    connection.handler?.onClose(undefined)
+    assert.deepEqual(outcomes, ['temporary smtp 127.0.0.1[192.0.2.1]:25'])
+  })
 })

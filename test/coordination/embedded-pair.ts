@@ -1,11 +1,17 @@
 /**
- * A channel between hub and client inside one process: for `qmq up` itself, tests and the simulated world.
+ * A channel between hub and client inside one process: no process boundary and no socket, for tests of hub and client alone.
  *
  * Messages arrive in order, in a later microtask, as copies: what one side does to a value never reaches the other, exactly
  * as over a process boundary.
  */
 
-import type { ClientChannel, HubChannel, MessageChannel, ToClient, ToHub } from './embedded-message.ts'
+import type {
+  ClientChannel,
+  HubChannel,
+  MessageChannel,
+  ToClient,
+  ToHub,
+} from '../../services/runtime/embedded-message.ts'
 
 export function embeddedPair(): { readonly client: ClientChannel; readonly hub: HubChannel } {
   const client = new PairEnd<ToHub, ToClient>()
