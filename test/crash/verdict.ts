@@ -3,8 +3,8 @@
  *
  * Lost: acknowledged, but did not arrive at every recipient. Damaged: arrived with other bytes than were sent.
  * Duplicate: arrived twice at one recipient. One window allows that (RFC 1047): the next hop had taken the message and the
- * instance died before it had recorded so. A duplicate is explained only by a queue process that died between the two
- * arrivals, and no later than `markWindowMs` after the first. Stray: arrived without having been sent.
+ * instance died before it had recorded so. A duplicate is explained only by a queue process that died before the second
+ * arrival, at most `readLagMs` before and no later than `markWindowMs` after the first. Stray: arrived without having been sent.
  */
 
 import type { Arrival, Incident, OutsideLedger } from './outside-ledger.ts'
@@ -22,6 +22,12 @@ export interface Verdict {
 
 /** Generous: a loaded machine may take this long between the next hop's reply and the durable mark. */
 export const markWindowMs = 3000
+
+/**
+ * What a process wrote before it died is read by the next hop a little later, and has that later time. Shorter than a process
+ * takes to be started again, so that no copy made by its next life is excused.
+ */
+export const readLagMs = 250
 
 export function judge(ledger: OutsideLedger): Verdict {
   const byDelivery = groupArrivals(ledger.arrivals)
@@ -64,7 +70,8 @@ export function deliveryKey(token: string, recipient: string): string {
  */
 function explains(incident: Incident, first: Arrival, second: Arrival): boolean {
   if (incident.target.startsWith('e') || incident.target === 'up') return false
-  return incident.at >= first.at && incident.at <= second.at && incident.at - first.at <= markWindowMs
+  const sinceFirst = incident.at - first.at
+  return sinceFirst >= -readLagMs && sinceFirst <= markWindowMs && incident.at <= second.at
 }
 
 function groupArrivals(arrivals: readonly Arrival[]): Map<string, Arrival[]> {
