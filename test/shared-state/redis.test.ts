@@ -1,0 +1,82 @@
+/** The contract against a real redis-server, two edges with a connection each, and what is on the server afterwards. */
+
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { RedisServer } from '../support/redis-server.ts'
+import { known, reachedClient, sleep } from './clients.ts'
+import { hostileSubjects, sharedStateContract } from './contract.ts'
+
+sharedStateContract('a Redis server', async (test) => {
+  const { port } = await RedisServer.start(test)
+  return { one: await reachedClient(test, port), two: await reachedClient(test, port), pass: sleep }
+})
+
+describe('keys on the Redis server', () => {
+  it('have our prefix, a fixed alphabet, a bounded length, and a time to live', async (test) => {
+    const server = await RedisServer.start(test)
+    const state = await reachedClient(test, server.port)
+    for (const subject of hostileSubjects) {
+      await known((answered) => state.takeRate({ name: 'r', events: 5, perMs: 600_000 }, subject, 1, answered))
+      await known((answered) => state.takeSlot({ name: 's', slotsMax: 5, ttlMs: 60_000 }, subject, subject, answered))
+      const triplet = { network: subject, sender: subject, recipient: subject }
+      await known((answered) => state.greylist({ delayMs: 1, retryMs: 60_000, keepMs: 9 }, triplet, answered))
+      const more = { good: 1, bad: 1 }
+      await known((answered) => state.addReputation({ name: 'c', halfLifeMs: 60_000 }, subject, more, answered))
+      await known((answered) => state.keepContents([subject], 60_000, answered))
+    }
+    const keys = (await server.command(['KEYS', '*'])).split('\n')
+    assert.equal(keys.length, hostileSubjects.length * 5)
+    for (const key of keys) {
+      assert.match(key, /^qmq:\{mail\.example\.com\}:(rate:r|slot:s|grey:triplet|reputation:c|content:id):[\w-]{43}$/)
+    }
+    const script = "for _, k in ipairs(redis.call('KEYS', '*')) do if redis.call('PTTL', k) < 0 then return k end end"
+    assert.equal(await server.command(['EVAL', script, '0']), '')
+  })
+
+  it('that another program left behind, of whatever type, count as nothing', async (test) => {
+    const server = await RedisServer.start(test)
+    const state = await reachedClient(test, server.port)
+    const rate = { name: 'r', events: 5, perMs: 600_000 }
+    const asks = [
+      () => known((answered) => state.takeRate(rate, 'x', 5, answered)),
+      () => known((answered) => state.takeSlot({ name: 's', slotsMax: 5, ttlMs: 60_000 }, 'x', 'h', answered)),
+      () =>
+        known((answered) =>
+          state.greylist(
+            { delayMs: 50, retryMs: 60_000, keepMs: 9 },
+            { network: 'n', sender: '', recipient: '' },
+            answered,
+          ),
+        ),
+      () =>
+        known((answered) =>
+          state.addReputation({ name: 'c', halfLifeMs: 600_000 }, 'x', { good: 1, bad: 2 }, answered),
+        ),
+    ]
+    const fresh = await Promise.all(asks.map((ask) => ask()))
+    const keys = (await server.command(['KEYS', '*'])).split('\n')
+    assert.equal(keys.length, 4)
+    const poisons: readonly (readonly [string, ...string[]])[] = [
+      ['SET', 'nan nan'],
+      ['SET', '-inf inf'],
+      ['SET', 'passed?'],
+      ['HSET', 'good', 'nan'],
+      ['HSET', 'at', '1e999'],
+      ['LPUSH', 'x'],
+      ['SADD', 'x'],
+    ]
+    for (const [command, ...words] of poisons) {
+      for (const key of keys) {
+        await server.command(['DEL', key])
+        await server.command([command, key, ...words])
+      }
+      assert.deepEqual(await Promise.all(asks.map((ask) => ask())), fresh, command)
+    }
+    for (const key of keys) {
+      await server.command(['DEL', key])
+      await server.command(['ZADD', key, 'inf', 'x'])
+    }
+    const [taken, , stage] = await Promise.all(asks.map((ask) => ask()))
+    assert.deepEqual([taken, stage], [fresh[0], fresh[2]])
+  })
+})
