@@ -2,7 +2,11 @@
  * Coordination: the one interface by which tiers share records and ask each other, whatever carries it.
  *
  * Never on the path of a message's safety: every tier starts and carries mail without it, on the last layout it verified.
- * Keys are `/`-separated words; values are JSON; revisions rise by every change of the whole store.
+ * Keys are `/`-separated words; values are JSON; revisions rise by every change of all keys that begin with the same word, and
+ * go on rising where the store was lost and begun anew.
+ *
+ * Keys below `lease/` and `state/` vanish when they were not written for their lifetime (`keyLifetimes`): by that a lease of
+ * a holder who died becomes free, and a host that is gone stops being shown.
  */
 
 export const coordinationVersion = 1
@@ -41,13 +45,17 @@ export interface Subscription {
 export interface Coordination {
   /** Rejects only where the store cannot be reached. */
   get(key: string): Promise<Entry | undefined>
+  /** By key; what is below a prefix says `isBelow`. */
   list(prefix: string): Promise<readonly Entry[]>
   create(key: string, value: Json): Promise<WriteResult>
   update(key: string, value: Json, revision: number): Promise<WriteResult>
   /** Last writer wins: for heartbeats, whose key has one owner. */
   put(key: string, value: Json): Promise<WriteResult>
   delete(key: string): Promise<WriteResult>
-  /** Calls with every present entry below `prefix`, then with every change. */
+  /**
+   * Calls with every present entry below `prefix`, then with changes: always with the newest value of a key, not with every
+   * one that was replaced at once. A key that vanished by itself may be told some seconds later.
+   */
   watch(prefix: string, changed: (change: Change) => void): Subscription
   /** The store's clock, unix milliseconds. */
   now(): Promise<number>
@@ -59,10 +67,38 @@ export interface Coordination {
   close(): void
 }
 
+/** A prefix is `words/`, for all keys below; '' for every key; anything else means that one key. */
+export function isBelow(prefix: string, key: string): boolean {
+  return prefix === '' || prefix.endsWith('/') ? key.startsWith(prefix) : key === prefix
+}
+
+export type KeyKind = 'record' | 'state' | 'lease'
+
+export function keyKindOf(key: string): KeyKind {
+  if (key.startsWith('lease/')) return 'lease'
+  return key.startsWith('state/') || key.startsWith('clock/') ? 'state' : 'record'
+}
+
+/** How long a key lives after its last write, milliseconds. Records stay. */
+export interface KeyLifetimes {
+  readonly leaseMs: number
+  readonly stateMs: number
+}
+
+export const keyLifetimes: KeyLifetimes = { leaseMs: 15_000, stateMs: 60_000 }
+
 /** Keys. */
 export const layoutKey = 'layout'
 export function stateKey(instance: string): string {
   return `state/${instance}`
+}
+
+/** A key each client may write to learn the store's time. */
+export function clockKey(client: string): string {
+  return `clock/${client}`
+}
+export function leaseKey(name: string): string {
+  return `lease/${name}`
 }
 
 /** Subjects: `qmq.v1.<instance>.<operation>`; operations in `operations.ts`. */

@@ -5,7 +5,7 @@
  * services come back with the clients. Values are frozen by convention: nobody changes what was handed over.
  */
 
-import type { Change, Entry, Json, WriteResult } from '../contract/coordination.ts'
+import { type Change, type Entry, isBelow, type Json, type WriteResult } from '../contract/coordination.ts'
 
 export class EmbeddedStore {
   readonly #entries = new Map<string, Entry>()
@@ -23,7 +23,7 @@ export class EmbeddedStore {
 
   /** By key. */
   list(prefix: string): readonly Entry[] {
-    const found = [...this.#entries.values()].filter((entry) => entry.key.startsWith(prefix))
+    const found = [...this.#entries.values()].filter((entry) => isBelow(prefix, entry.key))
     return found.sort((one, other) => (one.key < other.key ? -1 : 1))
   }
 
@@ -61,7 +61,7 @@ export class EmbeddedStore {
 
   #tell(change: Change): void {
     for (const watcher of [...this.#watchers]) {
-      if (change.key.startsWith(watcher.prefix)) watcher.changed(change)
+      if (isBelow(watcher.prefix, change.key)) watcher.changed(change)
     }
   }
 }

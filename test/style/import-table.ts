@@ -21,7 +21,7 @@ export const importRules: readonly ImportRule[] = [
   { of: 'protocol', folders: [], packages: [], platform: false },
   { of: 'contract', folders: ['protocol'], packages: [], platform: false },
   { of: 'settings', folders: ['protocol', 'contract'], packages: ['yaml', 'zod'], platform: false },
-  { of: 'runtime', folders: ['protocol', 'contract', 'settings'], packages: ['ioredis', 'pino'], platform: true },
+  { of: 'runtime', folders: ['protocol', 'contract', 'settings'], packages: ['ioredis', 'nats', 'pino'], platform: true },
   { of: 'edge', folders: lower, packages: [], platform: false },
   { of: 'queue', folders: lower, packages: [], platform: false },
   { of: 'bounce', folders: lower, packages: [], platform: false },
@@ -49,6 +49,7 @@ export const importExceptions: readonly ImportException[] = [
 export const packageDoors: Readonly<Record<string, readonly string[]>> = {
   yaml: ['settings/yaml-document.ts'],
   zod: ['settings/conf-schema.ts', 'settings/layout-record.ts'],
+  nats: ['runtime/nats-link.ts'],
   pino: ['runtime/log.ts'],
   ioredis: ['runtime/redis-shared-state.ts'],
   commander: ['cli/'],
@@ -61,6 +62,7 @@ export const filesPerDoor: Readonly<Record<string, number>> = {
   zod: 2,
   pino: 1,
   ioredis: 1,
+  nats: 1,
   commander: 2,
   execa: 1,
 }

@@ -1,0 +1,305 @@
+/**
+ * The door to the `nats` package: one connection's life, in our words.
+ *
+ * A link never reconnects by itself: the package would keep what was published meanwhile and send it to whatever server comes
+ * back, and a compare-and-set from before a lost disk must not reach the empty store after it. When a link ends, everything that was
+ * under way ends with it, and `nats-coordination.ts` makes the next one. Rejections carry a `LinkError`.
+ */
+
+import {
+  connect,
+  credsAuthenticator,
+  DiscardPolicy,
+  headers as emptyHeaders,
+  type JetStreamClient,
+  type JetStreamManager,
+  type Msg,
+  type NatsConnection,
+  NatsError,
+  nanos,
+  nkeyAuthenticator,
+  nkeys,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  usernamePasswordAuthenticator,
+} from 'nats'
+import { errorText } from '../protocol/failure.ts'
+
+/** `conflict`: another write came first. `absent`: there is no such bucket or key. `lost`: no answer that says anything. */
+export type LinkErrorKind = 'conflict' | 'absent' | 'lost'
+
+export class LinkError extends Error {
+  readonly kind: LinkErrorKind
+
+  constructor(kind: LinkErrorKind, message: string) {
+    super(message)
+    this.kind = kind
+  }
+}
+
+export type LinkAuthentication =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'password'; readonly user: string; readonly password: string }
+  /** An nkey's seed, `SU...`. */
+  | { readonly kind: 'seed'; readonly seed: string }
+  /** A `.creds` file: JWT and seed. */
+  | { readonly kind: 'credentials'; readonly text: string }
+
+export interface LinkOptions {
+  /** `host:port`; tried in random order. */
+  readonly servers: readonly string[]
+  /** Absent: TLS only where the server asks for it. Files are PEM. */
+  readonly tls?: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string }
+  readonly authentication: LinkAuthentication
+  readonly name: string
+  readonly inboxPrefix: string
+  readonly timeoutMs: number
+  readonly onProblem: (why: string) => void
+}
+
+export interface LinkMessage {
+  readonly subject: string
+  readonly data: Buffer
+  /** '' where no answer is wanted. */
+  readonly reply: string
+  /** 0, or the status a server answered with. */
+  readonly status: number
+  /** '' where it is not there. */
+  header(name: string): string
+}
+
+export interface BucketFacts {
+  readonly createdMs: number
+  readonly maxAgeMs: number
+  /** Subjects that hold a message, of those asked for. */
+  readonly subjects: readonly string[]
+}
+
+export interface BucketForm {
+  readonly stream: string
+  readonly subjects: string
+  readonly maxAgeMs: number
+  readonly changes: string
+}
+
+export interface StoredMessage {
+  readonly sequence: number
+  readonly atMs: number
+  readonly data: Buffer
+  readonly isRemoval: boolean
+}
+
+export type LinkHeaders = Readonly<Record<string, string>>
+
+/** An error code of the JetStream API, and a status of its direct reads. */
+const wrongLastSequence = 10071
+const notFound = 404
+const operationHeader = 'KV-Operation'
+const pingIntervalMs = 5_000
+const pingsUnansweredMax = 2
+/** Of a server that is one of several. */
+const clusterReplicas = 3
+
+export class NatsLink {
+  /** Resolves with the reason, exactly once; never rejects. */
+  readonly closed: Promise<string>
+  readonly #connection: NatsConnection
+  readonly #store: JetStreamClient
+  readonly #manager: JetStreamManager
+  readonly #options: LinkOptions
+  readonly #timeout: { readonly timeout: number }
+
+  private constructor(connection: NatsConnection, manager: JetStreamManager, options: LinkOptions) {
+    this.#connection = connection
+    this.#options = options
+    this.#timeout = { timeout: options.timeoutMs }
+    this.#store = connection.jetstream({ timeout: options.timeoutMs })
+    this.#manager = manager
+    this.closed = connection.closed().then(
+      (error) => (error instanceof Error ? error.message : 'the connection was closed'),
+      (error: unknown) => errorText(error),
+    )
+    this.#watchStatus().catch((error: unknown) => options.onProblem(errorText(error)))
+  }
+
+  /** Rejects in words where no server can be reached, or none lets us in. */
+  static async open(options: LinkOptions): Promise<NatsLink> {
+    const connection = await connect({
+      servers: [...options.servers],
+      ...(options.tls === undefined ? {} : { tls: options.tls }),
+      ...authenticatorOf(options.authentication),
+      name: options.name,
+      inboxPrefix: options.inboxPrefix,
+      timeout: options.timeoutMs,
+      reconnect: false,
+      pingInterval: pingIntervalMs,
+      maxPingOut: pingsUnansweredMax,
+      noAsyncTraces: true,
+    })
+    const manager = await connection.jetstreamManager({ timeout: options.timeoutMs, checkAPI: false })
+    return new NatsLink(connection, manager, options)
+  }
+
+  get messageBytesMax(): number {
+    return this.#connection.info?.max_payload ?? 1024 * 1024
+  }
+
+  publish(subject: string, data: Buffer, headers: LinkHeaders = {}, reply?: string): void {
+    if (this.#connection.isClosed()) return
+    this.#connection.publish(subject, data, { headers: headersOf(headers), ...(reply === undefined ? {} : { reply }) })
+  }
+
+  /** Answers how to stop. */
+  subscribe(subject: string, heard: (message: LinkMessage) => void): () => void {
+    if (this.#connection.isClosed()) return () => {}
+    const callback = (error: Error | null, message: Msg) => {
+      if (error === null) heard(messageOf(message))
+      else this.#options.onProblem(error.message)
+    }
+    const subscription = this.#connection.subscribe(subject, { callback })
+    return () => {
+      if (!this.#connection.isClosed()) subscription.unsubscribe()
+    }
+  }
+
+  /** `expected`: the sequence of the key's last message, 0 for none. Answers the new one. */
+  async store(subject: string, data: Buffer, options: { expected?: number; isRemoval?: boolean }): Promise<number> {
+    const headers = headersOf(options.isRemoval === true ? { [operationHeader]: 'DEL' } : {})
+    const expect = options.expected === undefined ? {} : { expect: { lastSubjectSequence: options.expected } }
+    const acknowledged = await inOurWords(this.#store.publish(subject, data, { headers, ...expect }))
+    return acknowledged.seq
+  }
+
+  /** Undefined where nothing was ever stored, or it has vanished. */
+  async read(stream: string, subject: string): Promise<StoredMessage | undefined> {
+    const reply = await inOurWords(
+      this.#connection.request(`$JS.API.DIRECT.GET.${stream}.${subject}`, '', this.#timeout),
+    )
+    const message = messageOf(reply)
+    if (message.status === notFound) return undefined
+    if (message.status !== 0) throw new LinkError('lost', `the server answers ${message.status}`)
+    const isRemoval = message.header(operationHeader) !== ''
+    const [sequence, atMs] = [Number(message.header('Nats-Sequence')), Date.parse(message.header('Nats-Time-Stamp'))]
+    if (!Number.isSafeInteger(sequence) || Number.isNaN(atMs)) throw new LinkError('lost', 'the answer is no record')
+    return { sequence, atMs, data: message.data, isRemoval }
+  }
+
+  async bucketFacts(stream: string, subjects?: string): Promise<BucketFacts> {
+    const filter = subjects === undefined ? {} : { subjects_filter: subjects }
+    const info = await inOurWords(this.#manager.streams.info(stream, filter))
+    return {
+      createdMs: Date.parse(String(info.created)),
+      maxAgeMs: Math.round(Number(info.config.max_age) / 1e6),
+      subjects: Object.keys(info.state.subjects ?? {}),
+    }
+  }
+
+  /** Makes the bucket, or gives one that is there our form. Content stays. */
+  async formBucket(form: BucketForm): Promise<void> {
+    const config = this.#configOf(form)
+    try {
+      const { config: present } = await inOurWords(this.#manager.streams.info(form.stream))
+      if (sameForm(present, config)) return
+      await inOurWords(this.#manager.streams.update(form.stream, { ...present, ...config }))
+    } catch (error) {
+      if (!(error instanceof LinkError) || error.kind !== 'absent') throw error
+      await inOurWords(this.#manager.streams.add(config))
+    }
+  }
+
+  /** Sends what was published, then ends. */
+  async close(): Promise<void> {
+    if (this.#connection.isClosed()) return
+    await Promise.race([this.#connection.flush(), this.closed]).catch(() => {})
+    await this.#connection.close()
+  }
+
+  #configOf(form: BucketForm): Partial<StreamConfig> & { name: string } {
+    return {
+      name: form.stream,
+      subjects: [form.subjects],
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      storage: StorageType.File,
+      max_msgs_per_subject: 1,
+      max_age: nanos(form.maxAgeMs),
+      num_replicas: this.#connection.info?.cluster === undefined ? 1 : clusterReplicas,
+      allow_rollup_hdrs: true,
+      allow_direct: true,
+      deny_delete: true,
+      republish: { src: form.subjects, dest: form.changes },
+    }
+  }
+
+  async #watchStatus(): Promise<void> {
+    for await (const status of this.#connection.status()) {
+      if (String(status.type) === 'error') this.#options.onProblem(`the server refuses: ${String(status.data)}`)
+    }
+  }
+}
+
+/** A new user's nkey: what he keeps, and what the server is told. */
+export function makeUserKey(): { readonly seed: string; readonly publicKey: string } {
+  const pair = nkeys.createUser()
+  return { seed: new TextDecoder().decode(pair.getSeed()), publicKey: pair.getPublicKey() }
+}
+
+/** Throws where `seed` is none. */
+export function publicKeyOf(seed: string): string {
+  return nkeys.fromSeed(Buffer.from(seed)).getPublicKey()
+}
+
+function authenticatorOf(authentication: LinkAuthentication) {
+  switch (authentication.kind) {
+    case 'none':
+      return {}
+    case 'password':
+      return { authenticator: usernamePasswordAuthenticator(authentication.user, authentication.password) }
+    case 'seed':
+      return { authenticator: nkeyAuthenticator(Buffer.from(authentication.seed)) }
+    case 'credentials':
+      return { authenticator: credsAuthenticator(Buffer.from(authentication.text)) }
+  }
+}
+
+function headersOf(values: LinkHeaders) {
+  const headers = emptyHeaders()
+  for (const [name, value] of Object.entries(values)) headers.set(name, value)
+  return headers
+}
+
+function messageOf(message: Msg): LinkMessage {
+  const { headers } = message
+  return {
+    subject: message.subject,
+    data: Buffer.from(message.data),
+    reply: message.reply ?? '',
+    status: headers?.code ?? 0,
+    header: (name) => headers?.get(name) ?? '',
+  }
+}
+
+function sameForm(present: StreamConfig, wanted: Partial<StreamConfig>): boolean {
+  const same = (name: keyof StreamConfig) => JSON.stringify(present[name]) === JSON.stringify(wanted[name])
+  const republish = present.republish
+  return (
+    (['subjects', 'max_msgs_per_subject', 'max_age', 'num_replicas', 'allow_direct'] as const).every(same) &&
+    republish?.src === wanted.republish?.src &&
+    republish?.dest === wanted.republish?.dest
+  )
+}
+
+async function inOurWords<Value>(work: Promise<Value>): Promise<Value> {
+  try {
+    return await work
+  } catch (error) {
+    throw new LinkError(kindOf(error), errorText(error))
+  }
+}
+
+function kindOf(error: unknown): LinkErrorKind {
+  if (!(error instanceof NatsError)) return 'lost'
+  if (error.api_error?.err_code === wrongLastSequence) return 'conflict'
+  return error.code === '404' || error.api_error?.code === 404 ? 'absent' : 'lost'
+}

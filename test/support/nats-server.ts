@@ -1,0 +1,82 @@
+/**
+ * A real nats-server on a free port of loopback, with its records in a directory of its own. It can be killed, frozen, wiped and
+ * started again on the same port. Where the program is missing the test fails: `.ci/tools` installs it.
+ */
+
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Child } from './child.ts'
+import { freePorts } from './free-ports.ts'
+import { makeTemporaryDirectory } from './temporary-directory.ts'
+import { tool } from './tools.ts'
+
+export interface NatsServerOptions {
+  /** More lines of configuration: users, TLS. */
+  readonly configuration?: string
+}
+
+export class NatsServer {
+  readonly port: number
+  readonly directory: string
+  readonly #options: NatsServerOptions
+  #child: Child | undefined
+
+  private constructor(port: number, options: NatsServerOptions) {
+    this.port = port
+    this.directory = makeTemporaryDirectory('qmq-nats')
+    this.#options = options
+  }
+
+  /** Its port is chosen, nothing runs. */
+  static async prepare(options: NatsServerOptions = {}): Promise<NatsServer> {
+    const [port] = (await freePorts(1)) as [number]
+    return new NatsServer(port, options)
+  }
+
+  static async start(options: NatsServerOptions = {}): Promise<NatsServer> {
+    const server = await NatsServer.prepare(options)
+    await server.start()
+    return server
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+
+  get pid(): number {
+    if (this.#child === undefined) throw new Error('nats-server is not running')
+    return this.#child.pid
+  }
+
+  /** Resolves when it takes connections. */
+  async start(): Promise<void> {
+    const file = join(this.directory, 'nats.conf')
+    const own = [`listen: "${this.address}"`, `jetstream { store_dir: "${join(this.directory, 'jetstream')}" }`]
+    writeFileSync(file, `${[...own, this.#options.configuration ?? ''].join('\n')}\n`)
+    this.#child = new Child(tool('nats-server'), ['-c', file])
+    await this.#child.until(({ stderr }) => (stderr.includes('Server is ready') ? true : undefined))
+  }
+
+  async kill(): Promise<void> {
+    await this.#child?.stop('SIGKILL')
+    this.#child = undefined
+  }
+
+  freeze(): void {
+    process.kill(this.pid, 'SIGSTOP')
+  }
+
+  thaw(): void {
+    process.kill(this.pid, 'SIGCONT')
+  }
+
+  /** Only while it does not run. */
+  wipe(): void {
+    rmSync(join(this.directory, 'jetstream'), { recursive: true, force: true })
+  }
+
+  async remove(): Promise<void> {
+    await this.kill()
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
