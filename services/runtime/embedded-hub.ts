@@ -7,7 +7,13 @@
  * message, or anything that makes the hub throw, is cut off in words; the others do not notice.
  */
 
-import { coordinationVersion, type Json, type RequestResult } from '../contract/coordination.ts'
+import {
+  coordinationVersion,
+  type Json,
+  type KeyLifetimes,
+  keyLifetimes,
+  type RequestResult,
+} from '../contract/coordination.ts'
 import { errorText } from '../protocol/failure.ts'
 import { type HubChannel, readToHub, type StoreCall, type ToClient, type ToHub } from './embedded-message.ts'
 import { EmbeddedStore } from './embedded-store.ts'
@@ -39,7 +45,7 @@ interface Question {
 }
 
 export class EmbeddedHub {
-  readonly store = new EmbeddedStore({ entriesMax })
+  readonly store: EmbeddedStore
   readonly #clock: Clock
   readonly #clients = new Set<Client>()
   readonly #services = new Map<string, Service[]>()
@@ -47,8 +53,9 @@ export class EmbeddedHub {
   readonly #questions = new Map<number, Question>()
   #asked = 0
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, lifetimes: KeyLifetimes = keyLifetimes) {
     this.#clock = clock
+    this.store = new EmbeddedStore(clock, { entriesMax, lifetimes })
   }
 
   attach(channel: HubChannel): void {

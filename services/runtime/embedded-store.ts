@@ -2,19 +2,37 @@
  * The records of embedded coordination: keys, JSON values, revisions and watchers, in memory.
  *
  * Revisions rise by every change of the whole store. Nothing is kept over a restart: layouts live on disk, heartbeats and
- * services come back with the clients. Values are frozen by convention: nobody changes what was handed over.
+ * services come back with the clients. States and leases vanish when nobody renews them. Values are frozen by convention: nobody changes
+ * what was handed over.
  */
 
-import { type Change, type Entry, isBelow, type Json, type WriteResult } from '../contract/coordination.ts'
+import {
+  type Change,
+  type Entry,
+  isBelow,
+  type Json,
+  type KeyLifetimes,
+  keyKindOf,
+  type WriteResult,
+} from '../contract/coordination.ts'
+import type { Clock, Timer } from './world.ts'
+
+export interface EmbeddedStoreLimits {
+  readonly entriesMax: number
+  readonly lifetimes: KeyLifetimes
+}
 
 export class EmbeddedStore {
   readonly #entries = new Map<string, Entry>()
   readonly #watchers = new Set<{ readonly prefix: string; readonly changed: (change: Change) => void }>()
-  readonly #entriesMax: number
+  readonly #ends = new Map<string, Timer>()
+  readonly #clock: Clock
+  readonly #limits: EmbeddedStoreLimits
   #revision = 0
 
-  constructor(limits: { readonly entriesMax: number }) {
-    this.#entriesMax = limits.entriesMax
+  constructor(clock: Clock, limits: EmbeddedStoreLimits) {
+    this.#clock = clock
+    this.#limits = limits
   }
 
   get(key: string): Entry | undefined {
@@ -37,14 +55,17 @@ export class EmbeddedStore {
 
   /** A store that is full refuses new keys as a conflict; its owners are few and known. */
   put(key: string, value: Json): WriteResult {
-    if (!this.#entries.has(key) && this.#entries.size >= this.#entriesMax) return { kind: 'conflict' }
+    if (!this.#entries.has(key) && this.#entries.size >= this.#limits.entriesMax) return { kind: 'conflict' }
     const entry: Entry = { key, value, revision: ++this.#revision }
     this.#entries.set(key, entry)
+    this.#live(key)
     this.#tell({ key, entry })
     return { kind: 'written', revision: entry.revision }
   }
 
   delete(key: string): WriteResult {
+    this.#ends.get(key)?.cancel()
+    this.#ends.delete(key)
     if (this.#entries.delete(key)) {
       this.#revision++
       this.#tell({ key, entry: undefined })
@@ -57,6 +78,17 @@ export class EmbeddedStore {
     const watcher = { prefix, changed }
     this.#watchers.add(watcher)
     return () => this.#watchers.delete(watcher)
+  }
+
+  #live(key: string): void {
+    const kind = keyKindOf(key)
+    if (kind === 'record') return
+    const { leaseMs, stateMs } = this.#limits.lifetimes
+    this.#ends.get(key)?.cancel()
+    this.#ends.set(
+      key,
+      this.#clock.after(kind === 'lease' ? leaseMs : stateMs, () => this.delete(key)),
+    )
   }
 
   #tell(change: Change): void {

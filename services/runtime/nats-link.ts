@@ -98,6 +98,8 @@ const notFound = 404
 const operationHeader = 'KV-Operation'
 const pingIntervalMs = 5_000
 const pingsUnansweredMax = 2
+/** The server's own default; it must not be longer than a message lives. */
+const duplicateWindowMs = 120_000
 /** Of a server that is one of several. */
 const clusterReplicas = 3
 
@@ -224,6 +226,7 @@ export class NatsLink {
       storage: StorageType.File,
       max_msgs_per_subject: 1,
       max_age: nanos(form.maxAgeMs),
+      duplicate_window: nanos(form.maxAgeMs === 0 ? duplicateWindowMs : Math.min(duplicateWindowMs, form.maxAgeMs)),
       num_replicas: this.#connection.info?.cluster === undefined ? 1 : clusterReplicas,
       allow_rollup_hdrs: true,
       allow_direct: true,

@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Change, Coordination } from '../../services/contract/coordination.ts'
+import type { Change, Coordination, KeyLifetimes } from '../../services/contract/coordination.ts'
 
 export interface BackEnd {
   readonly one: Coordination
@@ -12,7 +12,10 @@ export interface BackEnd {
   close(): Promise<void>
 }
 
-export function coordinationContract(name: string, open: () => Promise<BackEnd>): void {
+/** `lifetimes`: of this store's leases and states, where a case wants short ones. */
+export type OpenBackEnd = (lifetimes?: KeyLifetimes) => Promise<BackEnd>
+
+export function coordinationContract(name: string, open: OpenBackEnd): void {
   const cases: readonly [string, (backEnd: BackEnd) => Promise<void>][] = [
     ['what one writes the other reads', readsBack],
     ['create and update let one writer win', compareAndSwap],
@@ -24,6 +27,7 @@ export function coordinationContract(name: string, open: () => Promise<BackEnd>)
     ['the newest of several servers answers; the one before follows it', servers],
     ['a published value reaches every subscriber and nobody else', publishes],
     ['a value is a copy and keeps every JSON shape', copies],
+    ['a prefix without a slash at its end is one key', exactKeys],
     ['the store has a clock', tellsTime],
     ['a closed client neither hangs nor pretends', closed],
   ]
@@ -182,6 +186,20 @@ async function copies({ one, two }: BackEnd): Promise<void> {
   assert.ok(typeof first === 'object' && first !== null && !Array.isArray(first))
   Object.assign(first, { text: 'changed' })
   assert.deepEqual((await two.get('shape'))?.value, value)
+}
+
+async function exactKeys({ one, two }: BackEnd): Promise<void> {
+  const seen: string[] = []
+  two.watch('layout', (change) => seen.push(`${change.key} ${change.entry?.value ?? 'gone'}`))
+  await two.now()
+  for (const key of ['layouts', 'layout/old', 'layout']) await one.put(key, key)
+  await eventually(() => seen[0])
+  await two.now()
+  assert.deepEqual(seen, ['layout layout'])
+  assert.deepEqual(
+    (await two.list('layout')).map((entry) => entry.key),
+    ['layout'],
+  )
 }
 
 async function tellsTime({ one, two }: BackEnd): Promise<void> {

@@ -15,8 +15,9 @@ import { childChannel } from '../../services/runtime/embedded-ipc.ts'
 import type { HubChannel } from '../../services/runtime/embedded-message.ts'
 import { dialHub, listenForClients } from '../../services/runtime/embedded-socket.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
-import { coordinationContract, eventually } from './contract.ts'
+import { coordinationContract, eventually, type OpenBackEnd } from './contract.ts'
 import { embeddedPair } from './embedded-pair.ts'
+import { leaseContract } from './lease-contract.ts'
 
 const clock = new SystemClock()
 
@@ -35,10 +36,12 @@ function temporaryDirectory(t?: TestContext): string {
   return directory
 }
 
-coordinationContract('a pair inside one process', async () => {
-  const hub = new EmbeddedHub(clock)
+const openPair: OpenBackEnd = async (lifetimes) => {
+  const hub = new EmbeddedHub(clock, lifetimes)
   return { one: inProcess(hub), two: inProcess(hub), close: async () => hub.close() }
-})
+}
+coordinationContract('a pair inside one process', openPair)
+leaseContract('a pair inside one process', openPair)
 
 coordinationContract('a Unix socket', async () => {
   const hub = new EmbeddedHub(clock)

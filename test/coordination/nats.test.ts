@@ -10,7 +10,8 @@ import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { SystemRandom } from '../../services/runtime/system-random.ts'
 import { Child } from '../support/child.ts'
 import { NatsServer } from '../support/nats-server.ts'
-import { coordinationContract, eventually } from './contract.ts'
+import { coordinationContract, eventually, type OpenBackEnd } from './contract.ts'
+import { leaseContract } from './lease-contract.ts'
 
 const clock = new SystemClock()
 const random = new SystemRandom()
@@ -52,8 +53,9 @@ describe('with one server for the suite', () => {
   })
   after(() => server.remove())
 
-  coordinationContract('a nats-server', async () => {
-    const [one, two] = [connect(server), connect(server)]
+  const open: OpenBackEnd = async (lifetimes) => {
+    const more = lifetimes === undefined ? {} : { lifetimes, pollMs: 50 }
+    const [one, two] = [connect(server, more), connect(server, more)]
     for (const entry of await one.list('')) await one.delete(entry.key)
     const close = async () => {
       one.close()
@@ -61,7 +63,9 @@ describe('with one server for the suite', () => {
       await pause(10)
     }
     return { one, two, close }
-  })
+  }
+  coordinationContract('a nats-server', open)
+  leaseContract('a nats-server', open)
 })
 
 describe('coordination by NATS, in detail', () => {

@@ -21,7 +21,12 @@ export const importRules: readonly ImportRule[] = [
   { of: 'protocol', folders: [], packages: [], platform: false },
   { of: 'contract', folders: ['protocol'], packages: [], platform: false },
   { of: 'settings', folders: ['protocol', 'contract'], packages: ['yaml', 'zod'], platform: false },
-  { of: 'runtime', folders: ['protocol', 'contract', 'settings'], packages: ['ioredis', 'nats', 'pino'], platform: true },
+  {
+    of: 'runtime',
+    folders: ['protocol', 'contract', 'settings'],
+    packages: ['ioredis', 'nats', 'pino'],
+    platform: true,
+  },
   { of: 'edge', folders: lower, packages: [], platform: false },
   { of: 'queue', folders: lower, packages: [], platform: false },
   { of: 'bounce', folders: lower, packages: [], platform: false },
