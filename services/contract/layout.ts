@@ -6,7 +6,7 @@
  * Plain JSON in and out: no Map, no undefined where a key may be left out.
  */
 
-export const layoutVersion = 1
+export const layoutVersion = 2
 
 export type Role = 'internal' | 'customer' | 'internet' | 'bounce' | 'backup'
 
@@ -14,14 +14,71 @@ export interface Layout {
   readonly version: typeof layoutVersion
   /** Number of the layout in force; the first is 1. */
   readonly epoch: number
+  /**
+   * Fencing number of the leader who made it, 0 before there was one. Every order to an instance is a layout: one with a lower fence
+   * than the last it took is refused, because a leader that was cut off may not know yet that it is none any more.
+   */
+  readonly fence: number
   /** The name this cluster greets and bounces with (`control/me`). */
   readonly cluster: string
+  readonly control: readonly ControlSpec[]
   readonly edges: readonly EdgeSpec[]
   /** In the order of the file. */
   readonly pools: readonly PoolSpec[]
   /** By number. */
   readonly instances: readonly InstanceSpec[]
   readonly routes: readonly Route[]
+  /** Pools whose count was set on the running cluster. Once conf-qmq says another count than it did then, the file is right again. */
+  readonly scaled: readonly ScaledPool[]
+  /** What is being drained, at most one plan a pool. */
+  readonly plans: readonly DrainPlan[]
+}
+
+export interface ScaledPool {
+  readonly pool: string
+  readonly count: number
+  /** What conf-qmq said when it was scaled. */
+  readonly fileCount: number
+}
+
+export type PlanState = 'running' | 'cancelling'
+
+/**
+ * One scale-down or drain under way. It is part of the layout, so that leaders, instances and restarts cannot disagree about it: who
+ * leads looks at the layout and at the instances' states and takes the next step, whoever took the one before.
+ */
+export interface DrainPlan {
+  /** In the form of a transaction id. */
+  readonly id: string
+  readonly pool: string
+  /** Instances of the pool that take mail, before and after. */
+  readonly from: number
+  readonly to: number
+  /** Ids of the instances that leave. */
+  readonly leaving: readonly string[]
+  /** Ids of the instances that take their mail: never one that leaves. */
+  readonly targets: readonly string[]
+  readonly state: PlanState
+  /** Instances that cannot hand over all they have are parked with the rest instead of holding up the plan. */
+  readonly force: boolean
+  /** The leaving instances stay in the layout, cordoned, where nothing but an order to drain was given (`qmq drain`). */
+  readonly keep: boolean
+  /** Who ordered it, and why, in their words. */
+  readonly by: string
+  readonly reason: string
+  /** Unix milliseconds. */
+  readonly startedAt: number
+  /** The first epoch without the leaving instances among those that take mail. */
+  readonly cordonEpoch: number
+}
+
+export interface ControlSpec {
+  /** `c1`, `c2`, ... */
+  readonly id: string
+  readonly home: string
+  /** Where it serves gRPC to operators elsewhere, with mutual TLS. */
+  readonly host: string
+  readonly port: number
 }
 
 export type ListenerKind = 'smtp' | 'submission' | 'smtps'
@@ -99,6 +156,8 @@ export type DeliverSpec =
 export interface PoolSpec {
   readonly name: string
   readonly role: Role
+  /** Numbers kept for its instances: a scaled pool takes the first ones that are free. */
+  readonly ids: readonly number[]
   /** Recipient domains of the pool; a leading dot takes the subdomains. */
   readonly domains: readonly string[]
   readonly deliver: DeliverSpec
@@ -119,6 +178,13 @@ export interface PoolSpec {
   readonly doubleBounceTo: string
 }
 
+/**
+ * `active` takes mail from edges and other instances. `cordoned` is chosen for no new mail, takes what still comes, and delivers.
+ * `draining` does not deliver but hands its mail over to the targets of its plan. `sealed` refuses everything; it is empty, and its
+ * receipt is being made. `parked` does not run: it left with mail, on purpose.
+ */
+export type Standing = 'active' | 'cordoned' | 'draining' | 'sealed' | 'parked'
+
 export interface InstanceSpec {
   /** Two digits or three: `00`, `01`, ... */
   readonly id: string
@@ -128,6 +194,9 @@ export interface InstanceSpec {
   /** Where its QMTP server listens; the port is base + number. */
   readonly host: string
   readonly port: number
+  /** Where it takes mail handed over by a draining instance: open only while a plan names it as a target. */
+  readonly handoverPort: number
+  readonly standing: Standing
   /** Source address of its deliveries, where one is given (`control/domainips`). */
   readonly sourceAddress?: string
   readonly home: string
@@ -151,8 +220,24 @@ export function instanceOf(layout: Layout, id: string): InstanceSpec | undefined
   return layout.instances.find((candidate) => candidate.id === id)
 }
 
+/** Of any standing. */
 export function instancesOfPool(layout: Layout, name: string): readonly InstanceSpec[] {
   return layout.instances.filter((instance) => instance.pool === name)
+}
+
+/** Those that new mail for the pool may go to. */
+export function takersOfPool(layout: Layout, name: string): readonly InstanceSpec[] {
+  return layout.instances.filter(({ pool, standing }) => pool === name && standing === 'active')
+}
+
+/** The plan by which an instance leaves. */
+export function planOfLeaving(layout: Layout, id: string): DrainPlan | undefined {
+  return layout.plans.find((plan) => plan.leaving.includes(id))
+}
+
+/** The plans by which an instance takes mail over. */
+export function plansOfTarget(layout: Layout, id: string): readonly DrainPlan[] {
+  return layout.plans.filter((plan) => plan.targets.includes(id))
 }
 
 export function poolOfRole(layout: Layout, role: Role): PoolSpec | undefined {

@@ -25,6 +25,9 @@ export type LedgerEventName =
   | 'bounced'
   | 'discarded'
   | 'quarantined'
+  /** Queue: handed over to the instance in `to`, which has it durable; there, `taken-over` from the instance in `to`. */
+  | 'handed-over'
+  | 'taken-over'
   /** Queue: nothing is left to do. */
   | 'ended'
 

@@ -6,7 +6,7 @@
 /** `state/<id>` in coordination, renewed every `heartbeatMs`. */
 export interface InstanceState {
   readonly id: string
-  readonly tier: 'edge' | 'queue'
+  readonly tier: 'edge' | 'queue' | 'control'
   readonly pool?: string
   readonly pid: number
   readonly epoch: number
@@ -17,6 +17,26 @@ export interface InstanceState {
   readonly startedAt: number
   readonly at: number
   readonly load: InstanceLoad
+  /** Queue instances that drain or take over. */
+  readonly drain?: DrainProgress
+}
+
+/** How far a leaving instance is with its plan. Counts are messages. */
+export interface DrainProgress {
+  readonly plan: string
+  /**
+   * `quiescing` waits for running deliveries; `moving` hands over; `empty` has nothing left, and goes back to `moving` if something still
+   * comes; `sealed` refuses everything and has written its seal.
+   */
+  readonly phase: 'quiescing' | 'moving' | 'empty' | 'sealed'
+  readonly moved: number
+  readonly movedBytes: number
+  readonly left: number
+  readonly leftBytes: number
+  /** Offered to a target whose answer is not known yet: only this target is asked again. */
+  readonly offered: number
+  /** Why it does not go on, where it does not. */
+  readonly why?: string
 }
 
 export interface InstanceLoad {
@@ -30,8 +50,8 @@ export interface InstanceLoad {
 export const heartbeatMs = 1000
 
 /**
- * Conservation of mail (promise 8), counted in recipients: every recipient accepted is delivered, bounced, discarded by a
- * named rule, or still queued. The first four come from the journal; `queued` is counted from the live queue itself, so
+ * Conservation of mail (promise 8), counted in recipients: every recipient accepted or taken over is delivered, bounced, discarded by a
+ * named rule, handed over, or still queued. All but the last come from the journal; `queued` is counted from the live queue itself, so
  * that the equation can fail.
  */
 export interface Audit {
@@ -41,6 +61,9 @@ export interface Audit {
   readonly bounced: number
   readonly discarded: number
   readonly queued: number
+  /** Recipients that came from, and went to, another instance by hand-over: neither accepted nor delivered here. */
+  readonly takenOver: number
+  readonly handedOver: number
   readonly balanced: boolean
   /** Damaged records set aside; each is mail a person must look at. */
   readonly quarantined: number
@@ -65,5 +88,6 @@ export interface QueuedRecipient {
 }
 
 /** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}[], `audit` {} -> Audit. */
+/** `manifest` {plan} -> Manifest: what left or arrived here by a plan (`manifest.ts`). */
 /** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState. */
-export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status'
+export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest'

@@ -69,12 +69,14 @@ export class HandOver implements InstanceChooser {
     this.#backupPool = poolOfRole(layout, 'backup')?.name
     const pools = new Map<string, string[]>()
     for (const instance of layout.instances) {
-      pools.set(instance.pool, [...(pools.get(instance.pool) ?? []), instance.id])
+      if (instance.standing === 'parked') continue
+      if (instance.standing === 'active') pools.set(instance.pool, [...(pools.get(instance.pool) ?? []), instance.id])
       this.#keepLink(instance.id, instance.host, instance.port)
     }
     this.#pools = pools
     for (const [id, link] of this.#links) {
-      if (!layout.instances.some((instance) => instance.id === id)) this.#retire(id, link)
+      const isThere = layout.instances.some((instance) => instance.id === id && instance.standing !== 'parked')
+      if (!isThere) this.#retire(id, link)
     }
   }
 

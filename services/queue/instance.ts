@@ -11,11 +11,11 @@ import type { Transport } from '../contract/delivery.ts'
 import {
   type InstanceSpec,
   instanceOf,
-  instancesOfPool,
   type Layout,
   type PoolSpec,
   poolOf,
   poolOfRole,
+  takersOfPool,
 } from '../contract/layout.ts'
 import type { Ledger } from '../contract/ledger.ts'
 import type { Audit, InstanceLoad, QueuedMessage } from '../contract/operations.ts'
@@ -229,7 +229,18 @@ export class QueueInstance {
     const queued = this.#live.countQueued()
     const balanced = accepted === delivered + bounced + discarded + queued
     const quarantined = this.#quarantined + this.#heldForDamage()
-    return { instance: this.#parts.id, accepted, delivered, bounced, discarded, queued, balanced, quarantined }
+    const moved = { takenOver: 0, handedOver: 0 }
+    return {
+      instance: this.#parts.id,
+      accepted,
+      delivered,
+      bounced,
+      discarded,
+      queued,
+      ...moved,
+      balanced,
+      quarantined,
+    }
   }
 
   /** Messages whose body no longer matches its checksum: still queued, and never to be sent as they are. */
@@ -319,7 +330,7 @@ export class QueueInstance {
   #bounceHosts(): { key: string; kind: 'qmtp'; hosts: { host: string; port: number }[] } | undefined {
     const pool = poolOfRole(this.#layout, 'bounce')
     if (pool === undefined || this.#spec.role === 'bounce') return undefined
-    const hosts = instancesOfPool(this.#layout, pool.name).map(({ host, port }) => ({ host, port }))
+    const hosts = takersOfPool(this.#layout, pool.name).map(({ host, port }) => ({ host, port }))
     return hosts.length === 0 ? undefined : { key: `pool:${pool.name}`, kind: 'qmtp', hosts }
   }
 

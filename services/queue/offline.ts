@@ -85,7 +85,8 @@ function auditOf(instance: string, live: LiveMessages, quarantined: number): Aud
   const { accepted, delivered, bounced, discarded } = live.totals
   const queued = live.countQueued()
   const balanced = accepted === delivered + bounced + discarded + queued
-  return { instance, accepted, delivered, bounced, discarded, queued, balanced, quarantined }
+  const moved = { takenOver: 0, handedOver: 0 }
+  return { instance, accepted, delivered, bounced, discarded, queued, ...moved, balanced, quarantined }
 }
 
 async function ifThere<Value>(reading: Promise<Value>): Promise<Value | undefined> {

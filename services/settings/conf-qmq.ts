@@ -55,8 +55,10 @@ class ConfReader {
       return { ok: false, problems: this.#problems.toSorted((a, b) => a.line - b.line || a.column - b.column) }
     }
     const { version, cluster, coordination } = frame
-    const words = { version, cluster, coordination, sharedState: frame['shared-state'], basePort: frame['base-port'] }
-    return { ok: true, conf: deepFreeze({ ...words, edge, pools: pools.pools }), notes: this.#notes }
+    const basePort = frame['base-port']
+    const words = { version, cluster, coordination, sharedState: frame['shared-state'], control: frame.control }
+    const ports = { basePort, handoverBasePort: frame['handover-base-port'] ?? basePort + 100 }
+    return { ok: true, conf: deepFreeze({ ...words, ...ports, edge, pools: pools.pools }), notes: this.#notes }
   }
 
   #edge(input: unknown): EdgeConf | undefined {

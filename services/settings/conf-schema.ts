@@ -186,6 +186,15 @@ export const poolSchema = z
   })
   .meta({ description: 'A pool: interchangeable queue instances for one customer or purpose.' })
 
+const controlSchema = z
+  .strictObject({
+    count: number(0, 9, 'Control processes; one leads, the others stand by.').prefault(1),
+    host: read(readAddress, text, 'IP address it serves gRPC on, for operators elsewhere.').prefault('127.0.0.1'),
+    port: number(1, 65_535 - 9, 'gRPC port of the first; the others take the next ones.').prefault(20_890),
+  })
+  .meta({ description: 'The control plane: scales and drains, answers operators.' })
+  .prefault({})
+
 export const confSchema = z
   .strictObject({
     version: read(versionOne, { const: 1 }, 'Version of this file: 1.'),
@@ -195,6 +204,12 @@ export const confSchema = z
     'base-port': number(1, 65_535 - 99, 'QMTP port of instance 00; instance NN listens on base-port + NN.').prefault(
       20_900,
     ),
+    'handover-base-port': number(
+      1,
+      65_535 - 99,
+      'Port on which instance NN takes mail of a draining instance, + NN; base-port + 100 where it is left out.',
+    ).optional(),
+    control: controlSchema,
     edge: edgeSchema,
     pools: z.record(z.string(), poolSchema).meta({ description: 'The pools by name.' }),
   })

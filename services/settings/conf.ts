@@ -11,9 +11,19 @@ export interface Conf {
   readonly coordination: 'embedded'
   readonly sharedState: 'embedded'
   readonly basePort: number
+  /** Hand-over port of instance 00. */
+  readonly handoverBasePort: number
+  readonly control: ControlConf
   readonly edge: EdgeConf
   /** In the order of the file. */
   readonly pools: readonly PoolConf[]
+}
+
+export interface ControlConf {
+  readonly count: number
+  readonly host: string
+  /** Of c1; the others take the next ones. */
+  readonly port: number
 }
 
 export interface EdgeConf {

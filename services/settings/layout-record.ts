@@ -6,6 +6,7 @@
 
 import { z } from 'zod'
 import { type EdgeLimits, type HandoffLimits, type Layout, layoutVersion } from '../contract/layout.ts'
+import { transactionIdPattern } from '../contract/transaction-id.ts'
 import { deepFreeze } from './deep-freeze.ts'
 import { edgeLimitTable, handoffLimitTable, type Limit } from './limits.ts'
 import { readAddress, readDomain, readHost, readHostName, readMailAddress, readNetwork } from './network.ts'
@@ -50,6 +51,8 @@ const deliver = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('qmtp'), host, port }),
 ])
 
+const control = z.strictObject({ id: z.string().regex(/^c[1-9]$/), home, host: address, port })
+
 const edge = z.strictObject({
   id: z.string().regex(/^e[1-9][0-9]{0,2}$/),
   home,
@@ -64,6 +67,7 @@ const edge = z.strictObject({
 const pool = z.strictObject({
   name: poolName,
   role,
+  ids: z.array(z.int().min(0).max(999)),
   domains: z.array(domain),
   deliver,
   mailboxes: z.array(written(readMailAddress)),
@@ -78,13 +82,34 @@ const pool = z.strictObject({
   doubleBounceTo: written(readMailAddress),
 })
 
+const instanceId = z.string().regex(/^[0-9]{2,3}$/)
+const words = z.string().max(1024)
+
+const plan = z.strictObject({
+  id: z.string().regex(transactionIdPattern),
+  pool: poolName,
+  from: amount,
+  to: amount,
+  leaving: z.array(instanceId).min(1),
+  targets: z.array(instanceId),
+  state: z.enum(['running', 'cancelling']),
+  force: z.boolean(),
+  keep: z.boolean(),
+  by: words,
+  reason: words,
+  startedAt: amount,
+  cordonEpoch: amount,
+})
+
 const instance = z.strictObject({
-  id: z.string().regex(/^[0-9]{2,3}$/),
+  id: instanceId,
   number: z.int().min(0).max(999),
   pool: poolName,
   role,
   host: address,
   port,
+  handoverPort: port,
+  standing: z.enum(['active', 'cordoned', 'draining', 'sealed', 'parked']),
   sourceAddress: address.exactOptional(),
   home,
   acceptFrom: z.array(network),
@@ -93,11 +118,15 @@ const instance = z.strictObject({
 const layoutSchema = z.strictObject({
   version: z.literal(layoutVersion),
   epoch: z.int().min(1),
+  fence: amount,
   cluster: written(readHostName),
+  control: z.array(control),
   edges: z.array(edge),
   pools: z.array(pool).min(1),
   instances: z.array(instance),
   routes: z.array(z.strictObject({ key: z.union([z.literal(''), z.literal('!@'), domain]), pool: poolName })),
+  scaled: z.array(z.strictObject({ pool: poolName, count: amount, fileCount: amount })),
+  plans: z.array(plan),
 }) satisfies z.ZodType<Layout>
 
 /** Never throws, whatever it is given. */
@@ -123,7 +152,7 @@ export function readLayout(json: unknown): LayoutReading {
 function contradiction(layout: Layout): string | undefined {
   const pools = new Map(layout.pools.map((candidate) => [candidate.name, candidate]))
   if (pools.size !== layout.pools.length) return 'the layout has two pools of one name'
-  const places = [...layout.instances, ...layout.edges]
+  const places = [...layout.instances, ...layout.edges, ...layout.control]
   for (const field of ['id', 'home'] as const) {
     const repeated = firstRepeated(places.map((place) => place[field]))
     if (repeated !== undefined) return `the layout has two places with the ${field} ${repeated}`
@@ -139,8 +168,24 @@ function contradiction(layout: Layout): string | undefined {
     if (!pools.has(pool))
       return `the layout routes ${key === '' ? 'everything else' : key} to ${pool}, which is no pool`
   }
+  const confused = planContradiction(layout)
+  if (confused !== undefined) return confused
   const key = firstRepeated(layout.routes.map((route) => route.key))
   return key === undefined ? undefined : `the layout has two routes for ${key === '' ? 'everything else' : key}`
+}
+
+function planContradiction(layout: Layout): string | undefined {
+  const ids = new Set(layout.instances.map(({ id }) => id))
+  for (const plan of layout.plans) {
+    const unknown = [...plan.leaving, ...plan.targets].find((id) => !ids.has(id))
+    if (unknown !== undefined) return `plan ${plan.id} of the layout names instance ${unknown}, which is not there`
+    const both = plan.leaving.find((id) => plan.targets.includes(id))
+    if (both !== undefined) return `plan ${plan.id} of the layout hands instance ${both} over to itself`
+  }
+  const twice = firstRepeated(layout.plans.flatMap(({ leaving }) => leaving))
+  if (twice !== undefined) return `two plans of the layout drain instance ${twice}`
+  const pool = firstRepeated(layout.plans.map((plan) => plan.pool))
+  return pool === undefined ? undefined : `the layout has two plans for pool ${pool}`
 }
 
 function firstRepeated(values: readonly string[]): string | undefined {

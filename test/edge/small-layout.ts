@@ -54,8 +54,12 @@ const pools: readonly (readonly [name: string, role: Role, domains: readonly str
 export function smallLayout(variation: Variation = {}): Layout {
   const ids = pools.flatMap(([name, role, , poolIds]) => poolIds.map((id) => ({ id, name, role })))
   return {
-    version: 1,
+    version: 2,
     epoch: 1,
+    fence: 0,
+    control: [],
+    scaled: [],
+    plans: [],
     cluster: 'mail.example.com',
     edges: [
       {
@@ -84,6 +88,7 @@ function pool(name: string, role: Role, domains: readonly string[]): PoolSpec {
   return {
     name,
     role,
+    ids: [],
     domains,
     deliver: { kind: 'hold' },
     mailboxes: [],
@@ -99,5 +104,6 @@ function pool(name: string, role: Role, domains: readonly string[]): PoolSpec {
 }
 
 function instance(id: string, poolName: string, role: Role, port: number): InstanceSpec {
-  return { id, number: Number(id), pool: poolName, role, host: '127.0.0.1', port, home: `queues/${id}`, acceptFrom: [] }
+  const at = { host: '127.0.0.1', port, handoverPort: port, standing: 'active' } as const
+  return { id, number: Number(id), pool: poolName, role, ...at, home: `queues/${id}`, acceptFrom: [] }
 }

@@ -136,6 +136,8 @@ test('queue: a package is answered K, delivered once, and a repetition is answer
       bounced: 0,
       discarded: 0,
       queued: 0,
+      takenOver: 0,
+      handedOver: 0,
       balanced: true,
       quarantined: 0,
     },

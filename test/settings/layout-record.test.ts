@@ -3,9 +3,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Layout } from '../../services/contract/layout.ts'
+import type { DrainPlan, Layout } from '../../services/contract/layout.ts'
 import { readLayout } from '../../services/settings/layout-record.ts'
 import { shippedLayout } from '../support/shipped-layout.ts'
+
+const plan: DrainPlan = {
+  id: '01JDH5P3V8Q2X4Z6B7C8D9E0FG',
+  pool: 'CUSTOMER_1',
+  ...{ from: 2, to: 1, leaving: ['02'], targets: ['01'], state: 'running', force: false, keep: false },
+  ...{ by: 'root', reason: '', startedAt: 1, cordonEpoch: 4 },
+}
 
 type Path = readonly (string | number)[]
 
@@ -35,7 +42,7 @@ test('a compiled layout survives its way through JSON, and comes back frozen', (
 
 test('a damaged layout is refused and the reason says where', () => {
   const rows: [Path, unknown, RegExp][] = [
-    [['version'], 2, /version 2, this program reads version 1/],
+    [['version'], 1, /version 1, this program reads version 2/],
     [['version'], undefined, /version nothing/],
     [['epoch'], 0, /epoch/],
     [['epoch'], 1.5, /epoch/],
@@ -54,6 +61,11 @@ test('a damaged layout is refused and the reason says where', () => {
     [['instances', 0, 'pool'], 'NONE', /pool NONE, which is not there/],
     [['instances', 0, 'role'], 'bounce', /not there in that role/],
     [['instances', 0, 'extra'], 1, /instances\.0/],
+    [['instances', 0, 'standing'], 'gone', /instances\.0\.standing/],
+    [['plans'], [{ ...plan, targets: ['77'] }], /names instance 77, which is not there/],
+    [['plans'], [{ ...plan, targets: ['02'] }], /hands instance 02 over to itself/],
+    [['plans'], [plan, { ...plan, pool: 'INTERNAL' }], /two plans of the layout drain instance 02/],
+    [['plans'], [plan, { ...plan, leaving: ['00'] }], /two plans for pool CUSTOMER_1/],
     [['routes', 0, 'pool'], 'NONE', /routes example\.com to NONE, which is no pool/],
     [['routes', 0, 'key'], '', /two routes for everything else/],
     [['pools', 1, 'name'], 'INTERNAL', /two pools of one name/],

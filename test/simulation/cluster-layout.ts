@@ -32,6 +32,7 @@ const pool = (name: string, role: Role, given: Partial<PoolSpec>): PoolSpec => (
   ...standardLimits(poolLimitTable),
   name,
   role,
+  ids: [],
   domains: [],
   deliver: { kind: 'mx' },
   mailboxes: [],
@@ -50,14 +51,20 @@ const instance = (number: number, poolName: string, role: Role): InstanceSpec =>
     role,
     host: `10.0.2.${number + 1}`,
     port: 12_000 + number,
+    handoverPort: 13_000 + number,
+    standing: 'active',
     home: `queues/${id}`,
     acceptFrom: ['10.0.0.0/8'],
   }
 }
 
 export const clusterLayout: Layout = {
-  version: 1,
+  version: 2,
   epoch: 1,
+  fence: 0,
+  control: [],
+  scaled: [],
+  plans: [],
   cluster: 'mail.example.com',
   edges: [edge(1), edge(2)],
   pools: [

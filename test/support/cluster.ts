@@ -30,12 +30,12 @@ export interface ClusterPorts {
   readonly smtp: number
   readonly submission: number
   readonly smtps: number
-  /** Instance NN answers QMTP at `base` + NN. */
+  /** Instance NN answers QMTP at `base` + NN, takes mail over at `base` + 100 + NN; control is at `base` + 200. */
   readonly base: number
 }
 
 export async function clusterPorts(): Promise<ClusterPorts> {
-  const base = await freePortRange(100)
+  const base = await freePortRange(210)
   const [smtp, submission, smtps] = (await freePorts(3)) as [number, number, number]
   return { smtp, submission, smtps, base }
 }
@@ -50,6 +50,7 @@ export function clusterConf(ports: ClusterPorts, options: ConfOptions): string {
     'version: 1',
     'cluster: mail.example.com',
     `base-port: ${ports.base}`,
+    `control: { port: ${ports.base + 200} }`,
     'edge:',
     '  count: 1',
     '  host: 127.0.0.1',

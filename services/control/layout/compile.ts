@@ -4,6 +4,7 @@
  */
 
 import {
+  type ControlSpec,
   type EdgeSpec,
   type InstanceSpec,
   type Layout,
@@ -23,14 +24,24 @@ export function compile(conf: Conf, epoch: number): Layout {
   return deepFreeze({
     version: layoutVersion,
     epoch,
+    fence: 0,
     cluster: conf.cluster,
+    control: Array.from({ length: conf.control.count }, (_, index) => compileControl(conf, index + 1)),
     edges: Array.from({ length: conf.edge.count }, (_, index) => compileEdge(conf, index + 1)),
     pools: conf.pools.map((pool) => compilePool(conf, pool)),
     instances: conf.pools
       .flatMap((pool) => compileInstances(conf, pool, members))
       .toSorted((one, other) => one.number - other.number),
     routes: compileRoutes(conf),
+    scaled: [],
+    plans: [],
   })
+}
+
+function compileControl(conf: Conf, number: number): ControlSpec {
+  const { host, port } = conf.control
+  const id = `c${number}`
+  return { id, home: `control/${id}`, host, port: port + number - 1 }
 }
 
 /** Edges of one host share their listeners. */
@@ -52,10 +63,10 @@ function compileEdge(conf: Conf, number: number): EdgeSpec {
 }
 
 function compilePool(conf: Conf, pool: PoolConf): PoolSpec {
-  const { name, role, domains, deliver, mailboxes, nextHops, slaMs, lifetimeMs, concurrency } = pool
+  const { name, role, ids, domains, deliver, mailboxes, nextHops, slaMs, lifetimeMs, concurrency } = pool
   const { concurrencyPerDestination, messageBytesMax, bounceFormat, bounceBytesMax } = pool
   return {
-    ...{ name, role, domains, deliver, mailboxes, nextHops },
+    ...{ name, role, ids, domains, deliver, mailboxes, nextHops },
     ...(slaMs === undefined ? {} : { slaMs }),
     ...{ lifetimeMs, concurrency, concurrencyPerDestination, messageBytesMax, bounceFormat, bounceBytesMax },
     doubleBounceTo: pool.doubleBounceTo ?? postmasterOf(conf),
@@ -82,6 +93,8 @@ function compileInstances(conf: Conf, pool: PoolConf, members: readonly string[]
       role,
       host: address,
       port,
+      handoverPort: conf.handoverBasePort + number,
+      standing: 'active',
       ...source,
       home: `instances/${id}`,
       acceptFrom: networks,

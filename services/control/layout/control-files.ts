@@ -12,11 +12,11 @@ import {
   type EdgeSpec,
   type InstanceSpec,
   instanceOf,
-  instancesOfPool,
   type Layout,
   type PoolSpec,
   poolOf,
   poolOfRole,
+  takersOfPool,
 } from '../../contract/layout.ts'
 import { findByDomain } from '../../contract/routing.ts'
 import { rulesText } from './tcp-rules.ts'
@@ -139,8 +139,8 @@ function routesOf(layout: Layout, instance: InstanceSpec, pool: PoolSpec): reado
 /** qmail's routes name one host: the first of the pool, or the backup where none of the pool runs. */
 function queueOf(layout: Layout, pool: string, self?: string): DeliverSpec | undefined {
   const backup = poolOfRole(layout, 'backup')
-  const spare = backup === undefined ? [] : instancesOfPool(layout, backup.name)
-  const [first] = [...instancesOfPool(layout, pool), ...spare].filter((candidate) => candidate.id !== self)
+  const spare = backup === undefined ? [] : takersOfPool(layout, backup.name)
+  const [first] = [...takersOfPool(layout, pool), ...spare].filter((candidate) => candidate.id !== self)
   return first === undefined ? undefined : { kind: 'qmtp', host: first.host, port: first.port }
 }
 

@@ -8,6 +8,7 @@ function pool(name: string, role: Role, deliver: DeliverSpec, changes: Partial<P
   return {
     name,
     role,
+    ids: [],
     deliver,
     domains: [],
     mailboxes: [],
@@ -47,6 +48,8 @@ const instances = ['00 INTERNAL', '01 CUSTOMER', '02 CUSTOMER', '80 INTERNET', '
       role,
       host: '127.0.0.1',
       port: 2500 + Number(id),
+      handoverPort: 2600 + Number(id),
+      standing: 'active' as const,
       home: id,
       acceptFrom: [],
     }
@@ -60,7 +63,8 @@ const routes = [
   { key: '', pool: 'INTERNET' },
   { key: '!@', pool: 'BOUNCES' },
 ]
-const layout: Layout = { version: 1, epoch: 1, cluster: 'mx.example', edges: [], pools, instances, routes }
+const head = { version: 2, epoch: 1, fence: 0, cluster: 'mx.example', control: [], edges: [] } as const
+const layout: Layout = { ...head, pools, instances, routes, scaled: [], plans: [] }
 
 function wordsOf(destination: Destination): string {
   if (destination.kind !== 'qmtp') return destination.key
