@@ -24,10 +24,13 @@ import { EmbeddedCoordination } from './embedded-coordination.ts'
 import { hasParentChannel, parentChannel } from './embedded-ipc.ts'
 import { dialHub } from './embedded-socket.ts'
 import { lockHome } from './home-lock.ts'
+import { claimAgainMs, HomeOwner } from './home-owner.ts'
+import { hostIdentity } from './host-identity.ts'
 import { keepAwake } from './keep-awake.ts'
 import { LedgerFile } from './ledger-file.ts'
 import { searchLedger } from './ledger-search.ts'
 import { openLog, type ProcessLog } from './log.ts'
+import { ownedDisk } from './owned-disk.ts'
 import { systemWorld } from './system-world.ts'
 import { findLayout, homeIn, keepLayoutFile, type TierKind } from './tier-layout.ts'
 import type { World } from './world.ts'
@@ -97,7 +100,7 @@ class TierProcess {
   readonly #parts: TierProcessParts
   readonly #log: ProcessLog
   readonly #end: (code: number) => void
-  readonly #world: World
+  #world: World
   readonly #startedAt: number
   #coordination: Coordination | undefined
   #tier: Tier | undefined
@@ -107,6 +110,7 @@ class TierProcess {
   #stopping: Promise<void> | undefined
   #applying: Promise<void> = Promise.resolve()
   #unlock = () => {}
+  #owner: HomeOwner | undefined
   #ledger: LedgerFile | undefined
 
   constructor(parts: TierProcessParts, log: ProcessLog, end: (code: number) => void) {
@@ -128,6 +132,7 @@ class TierProcess {
     await this.#world.disk.makeDirectory(found.home)
     this.#coordinate()
     await this.#lock(found.home)
+    if (tier === 'queue') await this.#own(found.home)
     await this.#keep(found.layout)
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
@@ -166,6 +171,21 @@ class TierProcess {
       // Two that look at the same moment both give way; chance parts them.
       await this.#sleep(lockRetryMs + this.#world.random.below(lockRetryMs))
     }
+  }
+
+  /** Other hosts may have mounted the volume that the home is on. Waits for as long as one of them may be its owner. */
+  async #own(home: string): Promise<void> {
+    const { disk, clock, log } = this.#world
+    const onLost = (why: string) => this.#fatal(why)
+    const owner = new HomeOwner({ disk, clock, log, home, host: hostIdentity(), onLost })
+    for (let tries = 0; ; tries++) {
+      const step = await owner.claim()
+      if (step.kind === 'owned') break
+      if (tries === 0) this.#log.warn('home is owned elsewhere, waiting', { home, why: step.why })
+      await this.#sleep(claimAgainMs)
+    }
+    this.#owner = owner
+    this.#world = { ...this.#world, disk: ownedDisk(disk, () => owner.mayAct()) }
   }
 
   #coordinate(): void {
@@ -282,6 +302,7 @@ class TierProcess {
   async #finish(): Promise<void> {
     await this.#tier?.stop()
     await this.#ledger?.close()
+    await this.#owner?.release()
     this.#unlock()
     this.#log.info('stopped')
   }

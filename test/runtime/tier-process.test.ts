@@ -1,11 +1,12 @@
 /** What a tier's process does around its mail, with a tier that does nothing: answers while it starts, a home that is full. */
 
 import assert from 'node:assert/strict'
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { planState, writeState } from '../../services/cli/prepare-state.ts'
+import type { Context } from '../../services/cli/verb.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { EmbeddedHub } from '../../services/runtime/embedded-hub.ts'
 import { childChannel } from '../../services/runtime/embedded-ipc.ts'
@@ -39,13 +40,21 @@ const program = `
   })
 `
 
-test('a tier answers nothing out of half a start, and starts where its copy of the layout cannot be kept', async (t) => {
+interface Started {
+  readonly child: ChildProcess
+  readonly context: Context
+  readonly hub: EmbeddedHub
+  readonly go: string
+  readonly log: () => string
+}
+
+/** The program above in a state of its own; `prepare` may spoil the home before it starts. */
+async function start(t: TestContext, prepare: (home: string) => void): Promise<Started> {
   const directory = temporaryDirectory(t)
   const context = contextIn(path.join(directory, 'state'))
   const conf = confOf(clusterConf({ smtp: 2525, submission: 2587, smtps: 2465, base: 21_000 }, { deliver: 'hold' }))
   await writeState(context, await planState(context, conf))
-  const copy = path.join(context.state, 'instances/00/layout.json')
-  fs.mkdirSync(path.join(copy, 'in-the-way'), { recursive: true })
+  prepare(path.join(context.state, 'instances/00'))
   const file = path.join(directory, 'tier.mjs')
   fs.writeFileSync(file, program)
   const hub = new EmbeddedHub(new SystemClock())
@@ -57,6 +66,20 @@ test('a tier answers nothing out of half a start, and starts where its copy of t
     log += text
   })
   hub.attach(childChannel(child))
+  return { child, context, hub, go, log: () => log }
+}
+
+async function untilLogged(started: Started, words: RegExp): Promise<void> {
+  for (let tries = 0; !words.test(started.log()) && tries < 3000; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  assert.match(started.log(), words)
+}
+
+test('a tier answers nothing out of half a start, and starts where its copy of the layout cannot be kept', async (t) => {
+  const started = await start(t, (home) => fs.mkdirSync(path.join(home, 'layout.json/in-the-way'), { recursive: true }))
+  const { child, context, hub, go } = started
+  const copy = path.join(context.state, 'instances/00/layout.json')
   const dial = () => {
     const pair = embeddedPair()
     hub.attach(pair.hub)
@@ -74,14 +97,38 @@ test('a tier answers nothing out of half a start, and starts where its copy of t
   assert.ok(status.kind === 'reply' && (status.value as { phase: string }).phase === 'starting')
   assert.deepEqual(await ask('audit'), { kind: 'refused', why: 'it is still replaying its journal' })
   fs.writeFileSync(go, '')
-  for (let tries = 0; !/"msg":"ready"/.test(log) && tries < 500; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
+  await untilLogged(started, /"msg":"ready"/)
   assert.deepEqual(await ask('audit'), { kind: 'reply', value: 'whole' })
-  const kept = log.split('\n').find((line) => line.includes('layout not kept')) ?? '{}'
+  const kept =
+    started
+      .log()
+      .split('\n')
+      .find((line) => line.includes('layout not kept')) ?? '{}'
   assert.equal(JSON.parse(kept).level, 'warn')
   assert.ok(JSON.parse(kept).error.startsWith(`${copy} cannot be written: `))
   const ended = new Promise((resolve) => child.once('exit', resolve))
   child.kill('SIGTERM')
   assert.equal(await ended, 0)
+})
+
+test('a home that another host owns is waited for, and left alone meanwhile', async (t) => {
+  const record = (released: boolean) =>
+    `${JSON.stringify({ host: 'elsewhere/other/1', beat: 1, released }).padEnd(511)}\n`
+  let owner = ''
+  const started = await start(t, (home) => {
+    owner = path.join(home, 'owner/0000000007')
+    fs.mkdirSync(path.dirname(owner))
+    fs.writeFileSync(owner, record(false))
+  })
+  fs.writeFileSync(started.go, '')
+  await untilLogged(started, /elsewhere\/other\/1 owns it for at most 33 s more","msg":"home is owned elsewhere, waiting"/)
+  assert.doesNotMatch(started.log(), /"msg":"ready"/)
+  assert.equal(fs.readFileSync(owner, 'utf8'), record(false))
+  fs.writeFileSync(owner, record(true))
+  await untilLogged(started, /"msg":"ready"/)
+  assert.doesNotMatch(fs.readFileSync(owner, 'utf8'), /elsewhere/)
+  const ended = new Promise((resolve) => started.child.once('exit', resolve))
+  started.child.kill('SIGTERM')
+  assert.equal(await ended, 0)
+  assert.match(fs.readFileSync(owner, 'utf8'), /"released":true/)
 })
