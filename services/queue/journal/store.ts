@@ -272,18 +272,6 @@ export class JournalStore implements SegmentSource {
       const { bytes, crc } = message.location
       // With the sum it was accepted with: a damaged body stays damaged, and is found out when it is to be sent.
       this.journal.append(carriedRecord(message), body, bytes, carried, crc)
-      const { held } = message
-      if (held === undefined) return
-      // What a carried record cannot say follows it.
-      message.appending++
-      this.append(
-        { type: 'hold', number: message.number, at: this.#world.clock.now(), held: true, why: held },
-        [],
-        0,
-        () => {
-          message.appending--
-        },
-      )
     })
   }
 
