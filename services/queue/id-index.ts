@@ -31,6 +31,11 @@ export function idKey(id: string, sender: ByteString, recipients: readonly ByteS
   return { a: finish(state[0]!, state[1]!), b: finish(state[1]!, state[2]!), c: finish(state[2]!, state[0]!) || 1 }
 }
 
+/** A key as a key of a map. */
+export function nameOfKey(key: IdKey): string {
+  return `${key.a}.${key.b}.${key.c}`
+}
+
 /**
  * The key of a message taken over: of the place it left and the id it has, so that an instance whose home was lost and whose numbers
  * begin anew is never taken for the one before.

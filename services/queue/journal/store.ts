@@ -118,8 +118,8 @@ export class JournalStore implements SegmentSource {
     return this.#closed.length + (this.#journal?.currentSegment === undefined ? 0 : 1)
   }
 
-  append(record: JournalRecord, body: readonly Buffer[], bodyBytes: number, done: Appended): void {
-    this.journal.append(record, body, bodyBytes, done)
+  append(record: JournalRecord, body: readonly Buffer[], bodyBytes: number, done: Appended, knownCrc?: number): void {
+    this.journal.append(record, body, bodyBytes, done, knownCrc)
   }
 
   /** Writes what waits and a last snapshot, so that the next start reads no segment. */

@@ -15,7 +15,7 @@ import { temporaryDirectory } from '../../support/temporary-directory.ts'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
 const world = systemWorld(silent)
-const plan = '01JDABCDEFGH0123456789PLAN'
+const plan = '01JDABCDEFGH0123456789P2AN'
 const id = '01JDABCDEFGH0123456789ABCD'
 
 async function open(home: string, limits: StoreLimits = defaultStoreLimits) {

@@ -34,7 +34,7 @@ const standing = {
 } as const
 const carried: CarriedRecord = { type: 'carried', ...standing, origin: undefined, held: undefined, offered: undefined }
 const origin = { instance: '01', number: 7 }
-const plan = '01JDABCDEFGH0123456789PLAN'
+const plan = '01JDABCDEFGH0123456789P2AN'
 const offered = { target: '04', plan, at: 5 }
 
 const records: readonly JournalRecord[] = [
