@@ -14,7 +14,7 @@ import type { ByteString } from '../protocol/byte-string.ts'
 import { errorText, temporary } from '../protocol/failure.ts'
 import type { Clock, Log } from '../runtime/world.ts'
 import type { JournalStore } from './journal/store.ts'
-import type { LiveMessage } from './live-messages.ts'
+import { type LiveMessage, originOf } from './live-messages.ts'
 
 export interface BouncerParts {
   readonly instance: string
@@ -70,7 +70,7 @@ export class Bouncer {
     const failed = this.#failedMessage(message, text)
     const decision = this.#parts.policy().decide(failed)
     if (decision.kind === 'discard') return this.#over(message, true, decision.why)
-    const id = bounceId(message.id, this.#parts.instance, message.number)
+    const id = this.#bounceIdOf(message)
     this.#compose(failed, decision, id).then(
       (bytes) => this.#handOver(message, tries, text, { id, ...decision, text: bytes }),
       (error: unknown) => this.#again(message, tries, 'short', errorText(error)),
@@ -83,6 +83,12 @@ export class Bouncer {
     id: string,
   ): Promise<Buffer> {
     return this.#parts.policy().compose(failed, decision, id, this.#world.clock.now())
+  }
+
+  /** Of the place it was accepted at: a bounce in doubt at the instance it left is the same bounce here. */
+  #bounceIdOf(message: LiveMessage): string {
+    const { instance, number } = originOf(message, this.#parts.instance)
+    return bounceId(message.id, instance, number)
   }
 
   #failedMessage(message: LiveMessage, text: BounceText): FailedMessage {

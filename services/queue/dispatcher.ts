@@ -20,7 +20,7 @@ import { type Failure, temporary } from '../protocol/failure.ts'
 import type { Clock, Log, Timer } from '../runtime/world.ts'
 import type { JournalRecord } from './journal/record.ts'
 import type { JournalStore } from './journal/store.ts'
-import { damagedBody, hasFailed, type LiveMessage, type LiveMessages } from './live-messages.ts'
+import { damagedBody, hasFailed, type LiveMessage, type LiveMessages, originOf } from './live-messages.ts'
 import { boundedDueAt, expired, isLastAttempt, nextAttemptAt } from './retry.ts'
 import { type Job, Scheduler, type SchedulerLimits } from './scheduler.ts'
 
@@ -189,7 +189,10 @@ export class Dispatcher {
   #attempt(job: DeliveryJob): void {
     const startedAt = this.#world.clock.now()
     const attempt: Attempt = {
-      id: job.to.kind === 'qmtp' ? forwardId(job.message.id, this.#parts.instance) : job.message.id,
+      id:
+        job.to.kind === 'qmtp'
+          ? forwardId(job.message.id, originOf(job.message, this.#parts.instance).instance)
+          : job.message.id,
       sender: job.message.sender,
       recipients: job.recipients.map((index) => job.message.recipients[index]!.address),
       body: this.#bodyOf(job.message),

@@ -33,7 +33,7 @@ import { IdIndex } from './id-index.ts'
 import { Intake } from './intake.ts'
 import { quarantineOf, type Recovered } from './journal/recovery.ts'
 import { isMissing, JournalStore, type StoreLimits } from './journal/store.ts'
-import { damagedBody, hasFailed, type LiveMessage, LiveMessages } from './live-messages.ts'
+import { damagedBody, hasFailed, isConserved, type LiveMessage, LiveMessages } from './live-messages.ts'
 import { type QmtpListenLimits, QmtpServer } from './qmtp-server.ts'
 import { defaultRest } from './scheduler.ts'
 
@@ -225,22 +225,10 @@ export class QueueInstance {
   }
 
   audit(): Audit {
-    const { accepted, delivered, bounced, discarded } = this.#live.totals
+    const { totals } = this.#live
     const queued = this.#live.countQueued()
-    const balanced = accepted === delivered + bounced + discarded + queued
     const quarantined = this.#quarantined + this.#heldForDamage()
-    const moved = { takenOver: 0, handedOver: 0 }
-    return {
-      instance: this.#parts.id,
-      accepted,
-      delivered,
-      bounced,
-      discarded,
-      queued,
-      ...moved,
-      balanced,
-      quarantined,
-    }
+    return { instance: this.#parts.id, ...totals, queued, balanced: isConserved(totals, queued), quarantined }
   }
 
   /** Messages whose body no longer matches its checksum: still queued, and never to be sent as they are. */
