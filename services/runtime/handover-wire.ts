@@ -77,6 +77,7 @@ const outcomes = {
   taken: 'HANDOVER_OUTCOME_TAKEN',
   refused: 'HANDOVER_OUTCOME_REFUSED',
   unclear: 'HANDOVER_OUTCOME_UNCLEAR',
+  absent: 'HANDOVER_OUTCOME_ABSENT',
 }
 
 export function writeAnswer(number: number, answer: HandoverAnswer): WireAnswer {
@@ -88,5 +89,6 @@ export function writeAnswer(number: number, answer: HandoverAnswer): WireAnswer 
 export function readAnswer({ outcome, envelope, body, why }: WireAnswer): HandoverAnswer {
   if (outcome === outcomes.taken) return { kind: 'taken', envelope, body }
   if (outcome === outcomes.refused) return { kind: 'refused', why }
+  if (outcome === outcomes.absent) return { kind: 'absent', why }
   return { kind: 'unclear', why: outcome === outcomes.unclear ? why : `the target answers ${outcome}` }
 }

@@ -89,13 +89,14 @@ describe('a hand-over stream', { concurrency: true }, () => {
     const answers: HandoverAnswer[] = [
       { kind: 'refused', why: 'no room' },
       { kind: 'unclear', why: 'the disk failed' },
+      { kind: 'absent', why: 'never seen' },
     ]
     const taker: HandoverTaker = {
       refuse: () => undefined,
       take: (_hello, { number }, answered) => answered(answers[number] as HandoverAnswer),
     }
     const link = dialTo(test, await serve(test, taker))
-    assert.deepEqual(await Promise.all([offerOn(link, offerOf(0, 5)), offerOn(link, offerOf(1, 5))]), answers)
+    assert.deepEqual(await Promise.all(answers.map((_, number) => offerOn(link, offerOf(number, 5)))), answers)
   })
 
   it('sends nothing to a target that does not want the source', async (test) => {
