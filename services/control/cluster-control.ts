@@ -7,26 +7,31 @@
 
 import {
   type Coordination,
+  type Json,
   keyLifetimes,
   layoutKey,
   leaseKey,
   operationSubject,
+  type RequestResult,
   type Subscription,
 } from '../contract/coordination.ts'
 import type { Layout } from '../contract/layout.ts'
 import { readLeaseRecord } from '../contract/lease.ts'
 import type { ControlProgress, InstanceState, OperationName } from '../contract/operations.ts'
 import { readStateRecord } from '../contract/state-record.ts'
+import { errorText } from '../protocol/failure.ts'
 import { Lease } from '../runtime/lease.ts'
 import type { Signer, Verifier } from '../runtime/signature.ts'
 import type { World } from '../runtime/world.ts'
+import type { ControlPlane, ControlView, Order, OrderedBy, OrderOutcome, PreviewOutcome } from './control-plane.ts'
 import { Executor } from './drain/executor.ts'
-import { type Forecast, forecastOf } from './drain/forecast.ts'
 import { lostInstances } from './drain/plan-view.ts'
-import { cancel, cordon, drain, force, uncordon } from './layout/instance-orders.ts'
+import { previewOf } from './drain/preview.ts'
+import { cancel, cordon, drain, resume, uncordon } from './layout/instance-orders.ts'
+import type { Ordered, OrderFrame } from './layout/order.ts'
 import { scale } from './layout/scale.ts'
 import { LayoutRegister } from './layout-register.ts'
-import { type OrderOutcome, Orders, type OrderWords } from './orders.ts'
+import { Orders, type OrderWords } from './orders.ts'
 import { ReceiptBook } from './receipt/receipt-book.ts'
 import type { Ask } from './receipt/receipt-maker.ts'
 import { type ReceiptName, ReceiptStore } from './receipt/receipt-store.ts'
@@ -46,24 +51,12 @@ export interface ClusterControlParts {
   readonly leaseLifeMs?: number
 }
 
-export interface ClusterView {
-  readonly layout: Layout
-  readonly states: ReadonlyMap<string, InstanceState>
-  readonly lost: ReadonlySet<string>
-  /** Id of the control process that leads; undefined where none does. */
-  readonly leader: string | undefined
-}
-
-/** What an order that was drawn would do, or why it would do nothing. */
-export type Drawn =
-  | { readonly kind: 'forecast'; readonly forecast: Forecast; readonly next: Layout }
-  | { readonly kind: 'unchanged' | 'refused'; readonly why: string }
-
 const leaseName = 'control'
 /** A manifest of a long plan is read from disk first. */
 const askTimeoutMs = 10_000
 
-export class ClusterControl {
+export class ClusterControl implements ControlPlane {
+  readonly id: string
   readonly #parts: ClusterControlParts
   readonly #register: LayoutRegister
   readonly #lease: Lease
@@ -74,6 +67,7 @@ export class ClusterControl {
 
   constructor(parts: ClusterControlParts) {
     this.#parts = parts
+    this.id = parts.id
     const { world, coordination, home, signer, verifier, onProgress } = parts
     const { clock, random, disk, log } = world
     this.#register = new LayoutRegister(coordination)
@@ -106,6 +100,7 @@ export class ClusterControl {
     this.#orders = new Orders({
       ...{ register: this.#register, random, fence, now: () => coordination.now() },
       lost: async (layout) => lostInstances(layout, await this.#states(), await coordination.now()),
+      leader: () => this.#leader(),
     })
   }
 
@@ -131,87 +126,71 @@ export class ClusterControl {
     return { ...(fence === undefined ? {} : { fence }), plans: this.#executor.plans }
   }
 
-  /** In words, where there is no layout to speak of. Rejects where coordination cannot be reached. */
-  async view(): Promise<ClusterView | string> {
+  async view(): Promise<ControlView | undefined> {
     const { coordination } = this.#parts
-    const current = await this.#register.read()
-    if (typeof current === 'string') return current
-    const { layout } = current
-    const states = await this.#states()
-    const lost = lostInstances(layout, states, await coordination.now())
-    return { layout, states, lost, leader: await this.leader() }
+    try {
+      const current = await this.#register.read()
+      if (typeof current === 'string') return undefined
+      const [states, leader, now] = [await this.#states(), await this.#leader(), await coordination.now()]
+      const told = this.#lease.fence === undefined ? states.get(leader ?? '')?.control?.plans : this.#executor.plans
+      const waiting = new Map((told ?? []).map(({ plan, why }) => [plan, why]))
+      return { layout: current.layout, states, leader, waiting, now }
+    } catch {
+      return undefined
+    }
   }
 
-  /** Rejects where coordination cannot be reached. */
-  async leader(): Promise<string | undefined> {
-    const entry = await this.#parts.coordination.get(leaseKey(leaseName))
-    const record = entry === undefined ? undefined : readLeaseRecord(entry.value)
-    return record === undefined || record.released ? undefined : record.holder.split('/')[0]
+  watch(changed: () => void): Subscription {
+    const { coordination } = this.#parts
+    const watches = [layoutKey, 'state/', leaseKey(leaseName)].map((prefix) => coordination.watch(prefix, changed))
+    return {
+      stop: () => {
+        for (const watch of watches) watch.stop()
+      },
+    }
   }
 
-  /** Orders. None of them rejects; each may be repeated. */
-  scale(pool: string, count: number, words: OrderWords): Promise<OrderOutcome> {
-    return this.#give((layout, frame) => scale(layout, pool, count, frame), words)
+  ask(instance: string, operation: OperationName, value: Json, timeoutMs: number): Promise<RequestResult> {
+    return this.#parts.coordination.request(operationSubject(instance, operation), value, timeoutMs)
   }
 
-  drain(instance: string, toPool: string | undefined, words: OrderWords): Promise<OrderOutcome> {
-    return this.#give((layout, frame) => drain(layout, instance, toPool, frame), words)
-  }
-
-  cordon(instance: string, words: OrderWords): Promise<OrderOutcome> {
-    return this.#give((layout, frame) => cordon(layout, instance, frame), words)
-  }
-
-  uncordon(instance: string, words: OrderWords): Promise<OrderOutcome> {
-    return this.#give((layout, frame) => uncordon(layout, instance, frame), words)
-  }
-
-  cancel(plan: string, words: OrderWords): Promise<OrderOutcome> {
-    return this.#give((layout, frame) => cancel(layout, plan, frame), words)
-  }
-
-  /** A plan under way parks from now on what cannot be moved. */
-  force(plan: string, words: OrderWords): Promise<OrderOutcome> {
-    return this.#give((layout, frame) => force(layout, plan, frame), words)
-  }
-
-  /** What `scale` would do. Rejects where coordination cannot be reached. */
-  async drawScale(pool: string, count: number, words: OrderWords): Promise<Drawn> {
-    const drawn = await this.#orders.draw((layout, frame) => scale(layout, pool, count, frame), words)
-    return await this.#forecast(drawn, () => pool)
-  }
-
-  async drawDrain(instance: string, toPool: string | undefined, words: OrderWords): Promise<Drawn> {
-    const drawn = await this.#orders.draw((layout, frame) => drain(layout, instance, toPool, frame), words)
-    return await this.#forecast(drawn, (layout) => layout.instances.find(({ id }) => id === instance)?.pool ?? '')
-  }
-
-  /** The signed text. Rejects where neither disk nor coordination answers. */
-  receipt(name: ReceiptName): Promise<string | undefined> {
-    return this.#book.read(name)
-  }
-
-  receipts(): Promise<readonly ReceiptName[]> {
-    return this.#book.list()
-  }
-
-  /** What an instance answers, for those who may not ask it themselves. */
-  ask(instance: string, operation: OperationName, value: Parameters<Ask>[2]): ReturnType<Ask> {
-    return this.#parts.coordination.request(operationSubject(instance, operation), value, askTimeoutMs)
-  }
-
-  async #give(order: Parameters<Orders['give']>[0], words: OrderWords): Promise<OrderOutcome> {
-    const outcome = await this.#orders.give(order, words)
+  /** Never rejects; may be given again. */
+  async order(order: Order, by: OrderedBy): Promise<OrderOutcome> {
+    const outcome = await this.#orders.give((layout, frame) => orderStep(order, layout, frame), wordsOf(order, by))
+    const fields = { order: order.kind, by: by.by, request: by.requestId, outcome: outcome.kind }
+    this.#parts.world.log.info('order', fields)
     if (outcome.kind === 'done') this.#executor.nudge()
     return outcome
   }
 
-  async #forecast(drawn: Awaited<ReturnType<Orders['draw']>>, poolOf: (layout: Layout) => string): Promise<Drawn> {
-    if (typeof drawn === 'string') return { kind: 'refused', why: drawn }
-    const { before, ordered } = drawn
-    if (ordered.kind !== 'changed') return ordered
-    const forecast = forecastOf(poolOf(before), { before, next: ordered.layout }, await this.#states())
-    return { kind: 'forecast', forecast, next: ordered.layout }
+  /** Never rejects. */
+  async preview(order: Order, by: OrderedBy): Promise<PreviewOutcome> {
+    try {
+      const drawn = await this.#orders.draw((layout, frame) => orderStep(order, layout, frame), wordsOf(order, by))
+      if (typeof drawn === 'string') return { kind: 'unavailable', why: drawn }
+      const { before, ordered } = drawn
+      if (ordered.kind === 'unchanged') return { kind: 'unchanged', why: ordered.why }
+      if (ordered.kind !== 'changed') return ordered
+      return { kind: 'preview', preview: previewOf(before, ordered.layout, await this.#states()) }
+    } catch (error) {
+      return { kind: 'unavailable', why: errorText(error) }
+    }
+  }
+
+  /** Rejects where the disk fails. */
+  receipts(): Promise<readonly ReceiptName[]> {
+    return this.#book.list()
+  }
+
+  /** Rejects where neither disk nor coordination answers. */
+  receipt(name: ReceiptName): ReturnType<ReceiptBook['judged']> {
+    return this.#book.judged(name)
+  }
+
+  async #leader(): Promise<string | undefined> {
+    const entry = await this.#parts.coordination.get(leaseKey(leaseName))
+    const record = entry === undefined ? undefined : readLeaseRecord(entry.value)
+    return record === undefined || record.released ? undefined : record.holder.split('/')[0]
   }
 
   async #states(): Promise<ReadonlyMap<string, InstanceState>> {
@@ -223,5 +202,26 @@ export class ClusterControl {
     this.#parts.world.log.info(event, fields)
     this.#executor.nudge()
     this.#parts.onProgress()
+  }
+}
+
+function wordsOf(order: Order, { by, reason }: OrderedBy): OrderWords {
+  return { by, reason, force: 'force' in order && order.force }
+}
+
+function orderStep(order: Order, layout: Layout, frame: OrderFrame): Ordered {
+  switch (order.kind) {
+    case 'scale':
+      return scale(layout, order.pool, order.count, frame)
+    case 'drain':
+      return drain(layout, order.instance, order.toPool, frame)
+    case 'cordon':
+      return cordon(layout, order.instance, frame)
+    case 'uncordon':
+      return uncordon(layout, order.instance, frame)
+    case 'cancel':
+      return cancel(layout, order.plan, frame)
+    case 'resume':
+      return resume(layout, order.plan, frame)
   }
 }

@@ -8,6 +8,7 @@ import { type Coordination, type Json, receiptKey } from '../../contract/coordin
 import type { Receipt } from '../../contract/receipt.ts'
 import { errorText } from '../../protocol/failure.ts'
 import type { Signer, Verifier } from '../../runtime/signature.ts'
+import { checkReceipt, type ReceiptVerdict } from './receipt-check.ts'
 import type { ReceiptMaking } from './receipt-maker.ts'
 import { readReceipt, writeReceipt } from './receipt-record.ts'
 import type { ReceiptName, ReceiptStore } from './receipt-store.ts'
@@ -72,8 +73,26 @@ export class ReceiptBook {
     return (await this.#parts.store.read(name)) ?? (await this.#entered(name))
   }
 
+  /** Undefined where there is none. Rejects where neither disk nor coordination answers. */
+  async judged(name: ReceiptName): Promise<{ readonly text: string; readonly verdict: ReceiptVerdict } | undefined> {
+    const { store, verifier } = this.#parts
+    const text = await this.read(name)
+    if (text === undefined) return undefined
+    const manifests = await store.manifests(name)
+    const evidence = { text, verify: verifier.verify, manifest: (file: string) => manifests.get(file) }
+    return { text, verdict: checkReceipt(evidence) }
+  }
+
+  /** On this disk, and in coordination where that can be reached. */
   async list(): Promise<readonly ReceiptName[]> {
-    return await this.#parts.store.list()
+    const kept = await this.#parts.store.list()
+    const entries = await this.#parts.coordination.list('receipt/').catch(() => [])
+    const named = entries.flatMap(({ key }) => {
+      const [, plan, instance] = key.split('/')
+      return plan === undefined || instance === undefined ? [] : [{ plan, instance }]
+    })
+    const all = new Map([...kept, ...named].map((name) => [receiptKey(name.plan, name.instance), name]))
+    return [...all.values()]
   }
 
   /** Takes the oldest entries out of coordination. Best effort. */
