@@ -9,15 +9,22 @@ import type { Layout } from '../../services/contract/layout.ts'
 import type { InstanceState } from '../../services/contract/operations.ts'
 import type { Ordered, OrderFrame } from '../../services/control/layout/order.ts'
 import { scale } from '../../services/control/layout/scale.ts'
+import { checkReceipt } from '../../services/control/receipt/receipt-check.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { dialHub } from '../../services/runtime/embedded-socket.ts'
+import { openVerifier } from '../../services/runtime/signature.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
+import { SystemDisk } from '../../services/runtime/system-disk.ts'
 import { readLayout } from '../../services/settings/layout-record.ts'
+import { gone } from '../support/child.ts'
 import { Cluster, clusterConf, clusterPorts } from '../support/cluster.ts'
+import { MailClient } from '../support/mail-client.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
 const pool = 'CUSTOMER_1'
 const plan = '01ARZ3NDEKTSV4RRFFQ69G5FAV'
+
+const messagesCount = 40
 
 interface Status {
   readonly epoch: number
@@ -25,8 +32,9 @@ interface Status {
   readonly instances: readonly (InstanceState & { readonly standing?: string })[]
 }
 
-async function start(t: TestContext): Promise<Cluster> {
-  const conf = clusterConf(await clusterPorts(), { deliver: 'hold' })
+async function start(t: TestContext, count = 2): Promise<Cluster> {
+  const text = clusterConf(await clusterPorts(), { deliver: 'hold', customerInstances: count })
+  const conf = text.replace('pools:', '  handoff: { unclear-retry: 500ms }\npools:')
   const cluster = new Cluster(temporaryDirectory(t), conf)
   t.after(async () => {
     await cluster.stop()
@@ -52,6 +60,29 @@ async function untilRunning(cluster: Cluster, ids: string): Promise<Status> {
     const own = status?.instances.filter((instance) => instance.pool === pool).map(({ id }) => id)
     return status?.healthy === true && own?.join(' ') === ids ? status : undefined
   })
+}
+
+async function sendMessages(cluster: Cluster, count: number): Promise<void> {
+  const port = cluster.ready?.listeners.find(({ kind }) => kind === 'smtp')?.port ?? 0
+  const client = await MailClient.connect(port)
+  for (let number = 0; number < count; number++) {
+    const data = Buffer.from(`Subject: ${number}\r\n\r\nletter ${number}\r\n`)
+    const mail = { sender: 'a@elsewhere.example', recipients: [`box${number}@customer1.example`], data }
+    assert.equal((await client.send(mail)).code, 250)
+  }
+  await client.quit()
+}
+
+function loadOf({ instances }: Status, id: string): number {
+  return instances.find((instance) => instance.id === id)?.load?.queued ?? 0
+}
+
+function queuedIn({ instances }: Status): number {
+  return instances.reduce((sum, { load }) => sum + (load?.queued ?? 0), 0)
+}
+
+function pidOf({ instances }: Status, id: string): number {
+  return instances.find((instance) => instance.id === id)?.pid ?? 0
 }
 
 function coordinationOf(t: TestContext, cluster: Cluster): EmbeddedCoordination {
@@ -102,6 +133,36 @@ describe('qmq up follows the layout', () => {
     fs.writeFileSync(cluster.confFile, conf.replace('count: 2', 'count: 5'))
     cluster.child.process.kill('SIGHUP')
     await untilRunning(cluster, '01 02 03 04 05')
+  })
+
+  it('shrinks by order: the mail moves, receipts prove it, the processes end, their homes stay sealed', async (t) => {
+    const cluster = await start(t, 4)
+    await sendMessages(cluster, messagesCount)
+    const before = await untilRunning(cluster, '01 02 03 04')
+    assert.equal(queuedIn(before), messagesCount)
+    assert.ok(
+      ['03', '04'].some((id) => loadOf(before, id) > 0),
+      'something has to move',
+    )
+    await order(coordinationOf(t, cluster), (layout, frame) => scale(layout, pool, 2, frame))
+    const after = await untilRunning(cluster, '01 02')
+    assert.equal(queuedIn(after), messagesCount)
+    for (const id of ['03', '04']) {
+      assert.ok(await gone(pidOf(before, id)), `${id} still runs`)
+      assert.ok(fs.existsSync(path.join(cluster.state, `instances/${id}/seal.json`)))
+      const directory = path.join(cluster.state, `control/c1/receipts/${plan}-${id}`)
+      const text = fs.readFileSync(path.join(directory, 'receipt.json'), 'utf8')
+      const verifier = await openVerifier(new SystemDisk(), cluster.state)
+      const manifest = (file: string) => {
+        const full = path.join(directory, file)
+        return fs.existsSync(full) ? fs.readFileSync(full, 'utf8') : undefined
+      }
+      const verdict = checkReceipt({ text, verify: verifier.verify, manifest })
+      assert.deepEqual(verdict.problems, [])
+      assert.equal(verdict.receipt?.messages, loadOf(before, id))
+    }
+    const { finished, answer } = await cluster.ask(['audit'])
+    assert.equal(finished.code, 0, JSON.stringify(answer))
   })
 
   it('refuses a layout that goes back or was written by who leads no more, and says so', async (t) => {
