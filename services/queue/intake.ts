@@ -68,6 +68,11 @@ export class Intake {
     this.#refusing = why
   }
 
+  /** Packages whose fate is not yet decided. */
+  get committing(): number {
+    return this.#committing.size
+  }
+
   get refusing(): string | undefined {
     return this.#refusing
   }

@@ -38,7 +38,7 @@ export interface Tier {
   stop(): Promise<void>
   /** A newer layout of which this place is still part. */
   apply(layout: Layout): void
-  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool'>
+  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain' | 'control'>
   readonly operations: Readonly<Partial<Record<OperationName, Answer>>>
 }
 
@@ -46,6 +46,11 @@ export interface TierSurroundings {
   readonly world: World
   readonly layout: Layout
   readonly ledger: LedgerFile
+  /** Below the state directory. */
+  readonly home: string
+  readonly coordination: Coordination
+  /** Tells the others now what `state` says, instead of with the next heartbeat. */
+  readonly announce: () => void
   /** Ends the process at once, code 75. */
   readonly onFatal: (why: string) => void
 }
@@ -126,13 +131,16 @@ class TierProcess {
     this.#layout = found.layout
     this.#home = found.home
     await this.#world.disk.makeDirectory(found.home)
-    this.#coordinate()
+    const coordination = this.#coordinate()
     await this.#lock(found.home)
     await this.#keep(found.layout)
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
-    const onFatal = (why: string) => this.#fatal(why)
-    this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, onFatal })
+    this.#tier = await this.#parts.build({
+      ...{ world: this.#world, layout: found.layout, ledger, home: found.home, coordination },
+      announce: () => this.#announce(),
+      onFatal: (why) => this.#fatal(why),
+    })
     this.#serve(this.#tier, ledger)
     this.#announce()
     await this.#tier.start()
@@ -168,7 +176,7 @@ class TierProcess {
     }
   }
 
-  #coordinate(): void {
+  #coordinate(): Coordination {
     const { clock } = this.#world
     const socket = `${this.#parts.state}/${socketName}`
     const coordination = hasParentChannel()
@@ -185,6 +193,7 @@ class TierProcess {
       clock.after(heartbeatMs, beat)
     }
     clock.after(heartbeatMs, beat)
+    return coordination
   }
 
   /** Refuses what is poisoned or older; keeps what it takes before it acts on it. */
@@ -199,6 +208,10 @@ class TierProcess {
       return this.#log.error('layout refused', { why: `epoch ${layout.epoch} is older than ${current.epoch}` })
     }
     if (layout.epoch === current.epoch) return
+    if (layout.fence < current.fence) {
+      const why = `fencing number ${layout.fence} is lower than ${current.fence}: whoever wrote epoch ${layout.epoch} leads no more`
+      return this.#log.error('layout refused', { why })
+    }
     if (homeIn(layout, tier, id) === undefined) {
       return this.#log.warn('layout passed over: this place is no longer in it', { epoch: layout.epoch })
     }

@@ -1,5 +1,5 @@
 /**
- * Orders to one instance or plan: cordon and uncordon, drain an instance that stays, cancel a plan, force it. Pure, like all orders.
+ * Orders to one instance or plan: cordon and uncordon, drain an instance that stays, cancel a plan, give it force. Pure, like all orders.
  *
  * A cordon is for people: the instance takes no new mail and delivers what it has. A drain empties it and leaves it cordoned. Uncordon
  * also brings a parked instance back, with the mail it was parked with.
@@ -13,7 +13,7 @@ import {
   planOfLeaving,
   takersOfPool,
 } from '../../contract/layout.ts'
-import { changed, type Ordered, type OrderFrame, refused, successor, unchanged, withStanding } from './order.ts'
+import { absent, changed, type Ordered, type OrderFrame, refused, successor, unchanged, withStanding } from './order.ts'
 import { fileCountOf, planOfPool, takersFor, withCount, withPlan } from './scale.ts'
 
 export function cordon(layout: Layout, id: string, frame: OrderFrame): Ordered {
@@ -41,13 +41,13 @@ export function uncordon(layout: Layout, id: string, frame: OrderFrame): Ordered
 export function drain(layout: Layout, id: string, toPool: string | undefined, frame: OrderFrame): Ordered {
   return ofInstance(layout, id, ({ standing, pool }) => {
     const plan = planOfLeaving(layout, id)
-    if (plan !== undefined) return unchanged(`instance ${id} is drained by plan ${plan.id}`)
+    if (plan !== undefined) return unchanged(`instance ${id} is drained by plan ${plan.id}`, plan.id)
     if (standing === 'parked') return refused(`instance ${id} is parked and does not run: uncordon it first`)
     const other = planOfPool(layout, pool)
     if (other !== undefined)
       return refused(`plan ${other.id} of pool ${pool} is under way: wait for its end, or cancel it`)
     const taking = toPool ?? pool
-    if (!layout.pools.some(({ name }) => name === taking)) return refused(`there is no pool ${taking}`)
+    if (!layout.pools.some(({ name }) => name === taking)) return absent(`there is no pool ${taking}`)
     const takers = takersFor(layout, taking, [id], frame)
     if (takers.why !== undefined) {
       const last = toPool === undefined && takersOfPool(layout, pool).every((taker) => taker.id === id)
@@ -65,7 +65,7 @@ export function drain(layout: Layout, id: string, toPool: string | undefined, fr
  */
 export function cancel(layout: Layout, id: string, frame: OrderFrame): Ordered {
   return ofPlan(layout, id, (plan) => {
-    if (plan.state === 'cancelling') return unchanged(`plan ${id} is being cancelled`)
+    if (plan.state === 'cancelling') return unchanged(`plan ${id} is being cancelled`, id)
     const sealed = plan.leaving.filter((leaving) => instanceOf(layout, leaving)?.standing === 'sealed')
     if (sealed.length > 0)
       return refused(`instance ${sealed.join(', ')} is sealed already: let the plan end, then scale up again`)
@@ -77,11 +77,12 @@ export function cancel(layout: Layout, id: string, frame: OrderFrame): Ordered {
   })
 }
 
-/** A plan under way that parks from now on what cannot be moved. */
-export function force(layout: Layout, id: string, frame: OrderFrame): Ordered {
+/** A plan goes on by itself, whoever leads; with force it parks from now on what cannot be moved. */
+export function resume(layout: Layout, id: string, frame: OrderFrame): Ordered {
   return ofPlan(layout, id, (plan) => {
     if (plan.state === 'cancelling') return refused(`plan ${id} is being cancelled`)
-    if (plan.force) return unchanged(`plan ${id} is forced already`)
+    if (!frame.force) return unchanged(`plan ${id} is under way`, id)
+    if (plan.force) return unchanged(`plan ${id} is forced already`, id)
     const plans = layout.plans.map((other) => (other === plan ? { ...plan, force: true } : other))
     return changed(successor(layout, frame.fence, { plans }))
   })
@@ -94,10 +95,10 @@ function comingBack(layout: Layout, plan: DrainPlan): readonly string[] {
 
 function ofInstance(layout: Layout, id: string, order: (instance: InstanceSpec) => Ordered): Ordered {
   const instance = instanceOf(layout, id)
-  return instance === undefined ? refused(`the layout has no instance ${id}`) : order(instance)
+  return instance === undefined ? absent(`the layout has no instance ${id}`) : order(instance)
 }
 
 function ofPlan(layout: Layout, id: string, order: (plan: DrainPlan) => Ordered): Ordered {
   const plan = layout.plans.find((candidate) => candidate.id === id)
-  return plan === undefined ? refused(`there is no plan ${id} under way`) : order(plan)
+  return plan === undefined ? absent(`there is no plan ${id} under way`) : order(plan)
 }

@@ -7,8 +7,10 @@ import type { InstanceSpec, Layout, Standing } from '../../contract/layout.ts'
 
 export type Ordered =
   | { readonly kind: 'changed'; readonly layout: Layout }
-  /** It is so already, or on its way. */
-  | { readonly kind: 'unchanged'; readonly why: string }
+  /** It is so already, or on its way by `plan`. */
+  | { readonly kind: 'unchanged'; readonly why: string; readonly plan: string | undefined }
+  /** What it names is not there. */
+  | { readonly kind: 'absent'; readonly why: string }
   | { readonly kind: 'refused'; readonly why: string }
 
 /** Who orders, and what the leader knows when it carries the order out. */
@@ -40,8 +42,12 @@ export function changed(layout: Layout): Ordered {
   return { kind: 'changed', layout }
 }
 
-export function unchanged(why: string): Ordered {
-  return { kind: 'unchanged', why }
+export function unchanged(why: string, plan?: string): Ordered {
+  return { kind: 'unchanged', why, plan }
+}
+
+export function absent(why: string): Ordered {
+  return { kind: 'absent', why }
 }
 
 export function refused(why: string): Ordered {

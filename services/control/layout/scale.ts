@@ -13,11 +13,11 @@ import {
   type ScaledPool,
 } from '../../contract/layout.ts'
 import { freeNumbers, withMore } from './grow.ts'
-import { changed, type Ordered, type OrderFrame, refused, successor, unchanged, withStanding } from './order.ts'
+import { absent, changed, type Ordered, type OrderFrame, refused, successor, unchanged, withStanding } from './order.ts'
 
 export function scale(layout: Layout, name: string, count: number, frame: OrderFrame): Ordered {
   const pool = layout.pools.find((candidate) => candidate.name === name)
-  if (pool === undefined) return refused(`there is no pool ${name}; ${poolNames(layout)}`)
+  if (pool === undefined) return absent(`there is no pool ${name}; ${poolNames(layout)}`)
   if (!Number.isSafeInteger(count) || count < 0) return refused('the count must be a whole number')
   const plan = planOfPool(layout, name)
   if (plan !== undefined) return duringPlan(plan, count)
@@ -76,7 +76,7 @@ export function staying(layout: Layout, pool: string): readonly InstanceSpec[] {
 function duringPlan(plan: DrainPlan, count: number): Ordered {
   const { pool, to, id } = plan
   if (!plan.keep && plan.state === 'running' && count === to)
-    return unchanged(`pool ${pool} is on its way to ${to} by plan ${id}`)
+    return unchanged(`pool ${pool} is on its way to ${to} by plan ${id}`, id)
   const what = plan.state === 'cancelling' ? 'being cancelled' : 'under way'
   return refused(`plan ${id} of pool ${pool} is ${what}: wait for its end, or cancel it`)
 }

@@ -39,17 +39,29 @@ export class ReceiptStore {
     return bytes?.toString('utf8').replace(/\n$/, '')
   }
 
+  /** The manifests beside it, by file name. */
+  async manifests(name: ReceiptName): Promise<ReadonlyMap<string, string>> {
+    const directory = this.directoryOf(name)
+    const files = (await this.#names(directory)).filter((file) => file.endsWith('.manifest'))
+    const texts = await Promise.all(files.map((file) => this.#disk.readFile(`${directory}/${file}`)))
+    return new Map(files.map((file, index) => [file, texts[index]?.toString('utf8') ?? '']))
+  }
+
   async list(): Promise<readonly ReceiptName[]> {
-    const names = await this.#disk.list(this.#directory).catch((error: unknown) => {
-      if (errorCode(error) === 'ENOENT') return []
-      throw error
-    })
+    const names = await this.#names(this.#directory)
     const found = names.map((name) => ({ plan: name.slice(0, 26), instance: name.slice(27) }))
     const own = found.filter(
       (name, index) => isName(name) && receiptDirectoryName(name.plan, name.instance) === names[index],
     )
     const whole = await Promise.all(own.map(async (name) => ((await this.read(name)) === undefined ? [] : [name])))
     return whole.flat()
+  }
+
+  async #names(directory: string): Promise<readonly string[]> {
+    return await this.#disk.list(directory).catch((error: unknown) => {
+      if (errorCode(error) === 'ENOENT') return []
+      throw error
+    })
   }
 
   /** Throws where the name could be another path. */

@@ -10,7 +10,7 @@ import {
   type Standing,
   takersOfPool,
 } from '../../../services/contract/layout.ts'
-import { cancel, cordon, drain, force, uncordon } from '../../../services/control/layout/instance-orders.ts'
+import { cancel, cordon, drain, resume, uncordon } from '../../../services/control/layout/instance-orders.ts'
 import type { Ordered, OrderFrame } from '../../../services/control/layout/order.ts'
 import { scale, wantedCount } from '../../../services/control/layout/scale.ts'
 import { readLayout } from '../../../services/settings/layout-record.ts'
@@ -18,6 +18,8 @@ import { layoutOf, shippedConf } from '../../support/shipped-layout.ts'
 
 const pool = 'CUSTOMER_1'
 const plan = '01ARZ3NDEKTSV4RRFFQ69G5FAV'
+/** Of the orders below: those that name what is not there. */
+const names = ['unknown pool', 'drain to nowhere', 'drain nobody', 'cancel nothing']
 const frame: OrderFrame = { fence: 7, plan, at: 1000, by: 'admin', reason: 'night', force: false, lost: new Set() }
 
 function counted(count: number, epoch = 1): Layout {
@@ -93,8 +95,10 @@ test('what is ordered twice is done once', () => {
   assert.equal(drain(drained, '03', undefined, frame).kind, 'unchanged')
   const cancelled = layoutOfOrder(cancel(once, plan, frame), once)
   assert.equal(cancel(cancelled, plan, frame).kind, 'unchanged')
-  const forced = layoutOfOrder(force(once, plan, frame), once)
-  assert.equal(force(forced, plan, frame).kind, 'unchanged')
+  const forced = layoutOfOrder(resume(once, plan, { ...frame, force: true }), once)
+  assert.equal(forced.plans[0]?.force, true)
+  assert.equal(resume(forced, plan, { ...frame, force: true }).kind, 'unchanged')
+  assert.deepEqual(resume(once, plan, frame), { kind: 'unchanged', why: `plan ${plan} is under way`, plan })
 })
 
 test('what cannot be done is refused in words, and nothing is changed', () => {
@@ -124,11 +128,11 @@ test('what cannot be done is refused in words, and nothing is changed', () => {
     ['uncordon what leaves', uncordon(running, '04', frame), /leaves by plan .*: cancel the plan/],
     ['cancel what is sealed', cancel(withStandingOf(running, '04', 'sealed'), plan, frame), /04 is sealed already/],
     ['cancel nothing', cancel(four, plan, frame), /no plan/],
-    ['force what is cancelled', force(cancelling, plan, frame), /being cancelled/],
+    ['force what is cancelled', resume(cancelling, plan, { ...frame, force: true }), /being cancelled/],
   ]
   for (const [what, ordered, words] of rows) {
-    assert.equal(ordered.kind, 'refused', what)
-    assert.match(ordered.kind === 'refused' ? ordered.why : '', words, what)
+    assert.equal(ordered.kind, names.includes(what) ? 'absent' : 'refused', what)
+    assert.match('why' in ordered ? ordered.why : '', words, what)
   }
 })
 
