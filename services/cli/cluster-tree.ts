@@ -11,6 +11,7 @@ import path from 'node:path'
 import { layoutKey, stateKey } from '../contract/coordination.ts'
 import type { Layout } from '../contract/layout.ts'
 import type { InstanceState } from '../contract/operations.ts'
+import { readStateRecord } from '../contract/state-record.ts'
 import { defaultBackOff } from '../runtime/back-off.ts'
 import { launchChild } from '../runtime/child-launcher.ts'
 import { EmbeddedHub } from '../runtime/embedded-hub.ts'
@@ -18,8 +19,9 @@ import { type HubListener, listenForClients } from '../runtime/embedded-socket.t
 import { LogFile } from '../runtime/log-file.ts'
 import { type Ending, type Launched, Supervisor } from '../runtime/supervisor.ts'
 import type { TierKind } from '../runtime/tier-layout.ts'
-import { asJson, socketName } from '../runtime/tier-process.ts'
-import { describeState, isReady, readState } from './instance-states.ts'
+import { socketName } from '../runtime/tier-process.ts'
+import type { LayoutSigner } from './cluster-link.ts'
+import { describeState, isReady } from './instance-states.ts'
 import { tierProgram } from './software.ts'
 import type { Context } from './verb.ts'
 
@@ -31,6 +33,7 @@ const endsToldMax = 3
 export class ClusterTree {
   readonly ids: readonly string[]
   #layout: Layout
+  readonly #sign: LayoutSigner | undefined
   readonly #context: Context
   readonly #hub: EmbeddedHub
   readonly #tiers: ReadonlyMap<string, TierKind>
@@ -40,15 +43,16 @@ export class ClusterTree {
   readonly #supervisor: Supervisor
   #listener: HubListener | undefined
 
-  private constructor(context: Context, layout: Layout) {
+  private constructor(context: Context, layout: Layout, sign: LayoutSigner | undefined) {
     this.#context = context
     this.#layout = layout
+    this.#sign = sign
     const edges = layout.edges.map(({ id }) => [id, 'edge'] as const)
     const queues = layout.instances.map(({ id }) => [id, 'queue'] as const)
     this.#tiers = new Map<string, TierKind>([...queues, ...edges])
     this.ids = [...this.#tiers.keys()]
     this.#hub = new EmbeddedHub(context.world.clock)
-    this.#hub.store.put(layoutKey, asJson(layout))
+    this.#publish()
     const events = {
       started: () => {},
       ended: (id: string, pid: number, ending: Ending, restartInMs: number | undefined) =>
@@ -57,15 +61,19 @@ export class ClusterTree {
     this.#supervisor = new Supervisor(context.world.clock, (id, ended) => this.#launch(id, ended), events)
   }
 
-  /** Rejects where the socket cannot be made. The instances come up by themselves; `readyStates` tells. */
-  static async start(context: Context, layout: Layout): Promise<ClusterTree> {
-    const tree = new ClusterTree(context, layout)
+  /** Rejects where the socket cannot be made. Once they `run`, the instances come up by themselves; `readyStates` tells. */
+  static async start(context: Context, layout: Layout, sign: LayoutSigner | undefined): Promise<ClusterTree> {
+    const tree = new ClusterTree(context, layout, sign)
     fs.mkdirSync(path.join(context.state, 'log'), { recursive: true, mode: 0o700 })
     tree.#listener = await listenForClients(path.join(context.state, socketName), (channel) =>
       tree.#hub.attach(channel),
     )
-    for (const id of tree.ids) tree.#supervisor.start(id)
     return tree
+  }
+
+  /** The processes. */
+  run(): void {
+    for (const id of this.ids) this.#supervisor.start(id)
   }
 
   get layout(): Layout {
@@ -75,8 +83,8 @@ export class ClusterTree {
   /** What the process that runs now says of itself. */
   stateOf(id: string): InstanceState | undefined {
     const entry = this.#hub.store.get(stateKey(id))
-    const state = entry === undefined ? undefined : readState(entry.value)
-    return state !== undefined && state.pid === this.#supervisor.pidOf(id) ? state : undefined
+    const reading = entry === undefined ? undefined : readStateRecord(entry)
+    return reading?.ok === true && reading.state.pid === this.#supervisor.pidOf(id) ? reading.state : undefined
   }
 
   /** Every state, where every process is ready on the layout in force. */
@@ -98,7 +106,12 @@ export class ClusterTree {
   /** Tells every process; each takes what it can without being started again. The same places as before. */
   apply(layout: Layout): void {
     this.#layout = layout
-    this.#hub.store.put(layoutKey, asJson(layout))
+    this.#publish()
+  }
+
+  /** To this host's processes. Without a key to sign with they go by the file on disk, and by what they hear elsewhere. */
+  #publish(): void {
+    if (this.#sign !== undefined) this.#hub.store.put(layoutKey, this.#sign(this.#layout))
   }
 
   /** Edges, then queues. Resolves when every process has ended. */

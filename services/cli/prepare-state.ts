@@ -10,6 +10,8 @@ import { compile } from '../control/layout/compile.ts'
 import { diffControl } from '../control/layout/control-difference.ts'
 import { type ControlFiles, controlFiles } from '../control/layout/control-files.ts'
 import { readFileIfThere, removeIfThere, writeFileDurably } from '../runtime/durable-file.ts'
+import { ensureClusterKey } from '../runtime/signature.ts'
+import { keepLayoutKeys } from '../runtime/signed-layout.ts'
 import { claimedEpoch, layoutAbsent, layoutFileName, readLayoutFile, writeLayoutFile } from '../runtime/tier-layout.ts'
 import type { Disk } from '../runtime/world.ts'
 import type { Conf } from '../settings/conf.ts'
@@ -48,13 +50,14 @@ export interface StatePlan {
 }
 
 /**
- * What `writeState` would do; makes the directory and the certificate, and nothing else. Rejects where they cannot be written.
+ * What `writeState` would do; makes the directory, the certificate and the cluster's key, and nothing else. Rejects where they cannot be written.
  * The caller holds the state's lock, here and below.
  */
 export async function planState(context: Context, conf: Conf): Promise<StatePlan> {
   const { state, world } = context
   const { disk } = world
   await disk.makeDirectory(state)
+  await ensureClusterKey(disk, state)
   const file = `${state}/${layoutFileName}`
   const read = await readLayoutFile(disk, file)
   const before = typeof read === 'string' ? undefined : read
@@ -74,6 +77,7 @@ export async function writeState(context: Context, plan: StatePlan): Promise<voi
   await warnOfStranded(context, layout)
   for (const place of placesOf(layout)) {
     await disk.makeDirectory(`${state}/${place.home}/control`)
+    await keepLayoutKeys(disk, state, `${state}/${place.home}`)
     const known = before !== undefined && placesOf(before).some(({ id }) => id === place.id)
     const earlier = known ? [...controlFiles(before, place.id).keys()] : []
     await writeControl(disk, `${state}/${place.home}`, earlier, controlFiles(layout, place.id))

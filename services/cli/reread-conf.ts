@@ -4,13 +4,14 @@
  */
 
 import { errorText } from '../protocol/failure.ts'
+import type { ClusterLink } from './cluster-link.ts'
 import type { ClusterTree } from './cluster-tree.ts'
 import { restartReasons } from './layout-change.ts'
 import { planState, readConfFile, writeState } from './prepare-state.ts'
 import type { Context } from './verb.ts'
 
 /** Never rejects. The caller holds the state's lock. */
-export async function rereadConf(context: Context, tree: ClusterTree): Promise<void> {
+export async function rereadConf(context: Context, tree: ClusterTree, link: ClusterLink | undefined): Promise<void> {
   const file = readConfFile(context.confFile)
   if (file.kind === 'wrong') {
     for (const problem of file.problems) context.complain(problem)
@@ -26,6 +27,12 @@ export async function rereadConf(context: Context, tree: ClusterTree): Promise<v
     const reasons = restartReasons(tree.layout, plan.layout)
     if (reasons.length > 0) {
       context.complain(`nothing is changed before \`qmq up\` is started again: ${reasons.join('; ')}`)
+      return
+    }
+    const offered = await link?.offer(plan.layout)
+    if (offered !== undefined && offered.kind !== 'written') {
+      const why = offered.kind === 'conflict' ? 'another layout is in force in NATS' : 'coordination cannot be reached'
+      context.complain(`nothing is changed, the cluster goes on with epoch ${tree.layout.epoch}: ${why}`)
       return
     }
     await writeState(context, plan)

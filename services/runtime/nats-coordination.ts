@@ -51,6 +51,8 @@ export interface NatsCoordinationParts {
   readonly client: string
   /** Makes the buckets where they are missing, and gives them their form. */
   readonly makesBuckets: boolean
+  /** Copies of each record. Absent: three on a cluster, else one. */
+  readonly replicas?: number
   readonly lifetimes?: KeyLifetimes
   readonly pollMs?: number
   readonly reconnectMsMax?: number
@@ -364,11 +366,12 @@ export class NatsCoordination implements Coordination {
   async #baseOf(link: NatsLink, bucket: Bucket): Promise<number> {
     const known = this.#bases.get(bucket.kind)
     if (known !== undefined) return known
-    const { makesBuckets, lifetimes = keyLifetimes } = this.#parts
+    const { makesBuckets, replicas, lifetimes = keyLifetimes } = this.#parts
     const maxAgeMs = maxAgeMsOf(bucket.kind, lifetimes)
     if (makesBuckets) {
       const changes = changeSubject(bucket)
-      await link.formBucket({ stream: bucket.stream, subjects: `${bucket.prefix}>`, maxAgeMs, changes })
+      const form = { stream: bucket.stream, subjects: `${bucket.prefix}>`, maxAgeMs, changes }
+      await link.formBucket({ ...form, ...(replicas === undefined ? {} : { replicas }) })
     }
     const facts = await link.bucketFacts(bucket.stream)
     const base = revisionBase(facts.createdMs)

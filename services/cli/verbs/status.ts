@@ -1,6 +1,6 @@
-/** `qmq status`: every place of the layout and what runs there. Exit code 3 where anything is not ready or not on the layout in force. */
+/** `qmq status`: every place of the layout and what runs there. Exit code 3 where anything is not as it should be. */
 
-import type { Audit, InstanceState } from '../../contract/operations.ts'
+import type { Audit, InstanceState, Trouble } from '../../contract/operations.ts'
 import { ClusterClient, type Place } from '../cluster-client.ts'
 import { describeState } from '../instance-states.ts'
 import { shortDuration, textTable } from '../text-table.ts'
@@ -28,15 +28,27 @@ async function status(context: Context): Promise<ExitCode> {
   const rows: readonly Row[] = await Promise.all(client.places.map((place) => rowOf(client, place, states, now)))
   client.close()
   const { epoch } = client.layout
-  const healthy = rows.every(({ phase, state }) => phase === 'ready' && state?.epoch === epoch)
+  const notes = heard.kind === 'heard' ? heard.notes : [heard.why]
+  const ready = rows.every(({ phase, state }) => phase === 'ready' && state?.epoch === epoch)
+  const troubles = rows.flatMap(({ id, state }) => (state === undefined ? [] : troublesOf(id, state)))
+  const healthy = ready && notes.length === 0 && troubles.length === 0
   context.print(context.output === 'json' ? jsonText(client, rows, healthy) : tableText(context, client, rows, now))
-  if (heard.kind === 'unheard') context.complain(heard.why)
+  for (const note of [...notes, ...troubles]) context.complain(note)
   for (const { id, state } of rows) {
     if (state !== undefined && state.epoch !== epoch) context.complain(`${id}: ${describeState(state, epoch)}`)
   }
   const aside = rows.filter(({ quarantined = 0 }) => quarantined > 0).map(({ id }) => id)
   if (aside.length > 0) context.complain(`damaged records are set aside in ${aside.join(', ')}: see qmq audit`)
   return healthy ? 0 : 3
+}
+
+/** What an instance carries mail in spite of. */
+function troublesOf(id: string, { layoutRefused, coordinationLost }: InstanceState): readonly string[] {
+  const since = ({ at }: Trouble) => `since ${new Date(at).toISOString()}`
+  return [
+    ...(layoutRefused === undefined ? [] : [`${id}: layout refused ${since(layoutRefused)}: ${layoutRefused.why}`]),
+    ...(coordinationLost === undefined ? [] : [`${id}: NATS gone ${since(coordinationLost)}: ${coordinationLost.why}`]),
+  ]
 }
 
 async function rowOf(
@@ -55,8 +67,22 @@ async function rowOf(
 
 function jsonText(client: ClusterClient, rows: readonly Row[], healthy: boolean): string {
   const instances = rows.map(({ id, tier, pool, phase, state, quarantined }) => {
-    const { pid, epoch, startedAt, at, why, listeners, load } = state ?? {}
-    return { id, tier, pool, phase, pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, quarantined }
+    const { pid, epoch, startedAt, at, why, listeners, load, layoutRefused, coordinationLost } = state ?? {}
+    const known = {
+      id,
+      tier,
+      pool,
+      phase,
+      pid,
+      epoch,
+      startedAt,
+      at,
+      why,
+      listeners: listeners ?? [],
+      load,
+      quarantined,
+    }
+    return { ...known, layoutRefused, coordinationLost }
   })
   const { cluster, epoch } = client.layout
   return JSON.stringify({ cluster, epoch, healthy, instances })
