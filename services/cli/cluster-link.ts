@@ -120,6 +120,7 @@ export class ClusterLink {
   #say(trouble: Trouble | undefined): void {
     const gone = `coordination is gone, mail is carried by the layout at hand: ${trouble?.why}`
     this.#context.complain(trouble === undefined ? 'coordination is there again' : gone)
+    if (trouble === undefined) this.#relay?.settle().catch(() => {})
   }
 
   #inTime<Value>(work: Promise<Value>, otherwise: Value): Promise<Value> {

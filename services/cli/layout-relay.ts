@@ -42,11 +42,12 @@ export class LayoutRelay {
     this.#parts = parts
   }
 
-  /** From now on. */
+  /** From now on. A watch tells nothing of a store that is empty: that is looked at here, and by `settle` when it comes back. */
   start(): void {
     this.#watch ??= this.#parts.shared.watch(layoutKey, ({ key }) => {
-      if (key === layoutKey) this.settle().catch((error: unknown) => this.#tell(errorText(error)))
+      if (key === layoutKey) this.#settleSoon()
     })
+    this.#settleSoon()
   }
 
   stop(): void {
@@ -73,6 +74,10 @@ export class LayoutRelay {
     } catch {
       return { kind: 'unreachable' }
     }
+  }
+
+  #settleSoon(): void {
+    this.settle().catch((error: unknown) => this.#tell(errorText(error)))
   }
 
   async #settleNow(): Promise<void> {
