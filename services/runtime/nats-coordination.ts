@@ -220,6 +220,7 @@ export class NatsCoordination implements Coordination {
     this.#tell(undefined)
     this.#exchange.linked(link)
     for (const standing of this.#watches) this.#listen(link, standing)
+    if (this.#parts.makesBuckets) this.#makeBuckets().catch(() => {})
     const since = this.#parts.clock.monotonic()
     link.closed
       .then((why) => {
@@ -232,6 +233,13 @@ export class NatsCoordination implements Coordination {
         this.#dialLater()
       })
       .catch((error: unknown) => this.#tell(errorText(error)))
+  }
+
+  /** All of them, whichever we use ourselves: others wait for them. What fails is told, and tried again by whoever uses one. */
+  async #makeBuckets(): Promise<void> {
+    await this.#reading(async (link) => {
+      for (const bucket of bucketsOf('')) await this.#baseOf(link, bucket)
+    })
   }
 
   /** Half of the pause is chance, so that a cluster does not come back as one. */

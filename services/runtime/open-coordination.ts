@@ -14,7 +14,7 @@ import { errorCode } from '../protocol/failure.ts'
 import { readFileIfThere } from './durable-file.ts'
 import { NatsCoordination } from './nats-coordination.ts'
 import type { LinkAuthentication } from './nats-link.ts'
-import type { World } from './world.ts'
+import type { Timer, World } from './world.ts'
 
 export interface CoordinationLinks {
   /** What all hosts share. */
@@ -41,6 +41,9 @@ export interface CoordinationChoice {
   readonly onLink?: (trouble: Trouble | undefined) => void
 }
 
+/** It is back once it has been there for longer than a heartbeat: a store that answers every other call is none. */
+const steadyMs = 1500
+
 export function openCoordination(choice: CoordinationChoice): CoordinationLinks {
   const { spec, near } = choice
   if (spec !== undefined) return openNats(choice, spec)
@@ -51,15 +54,18 @@ export function openCoordination(choice: CoordinationChoice): CoordinationLinks 
 function openNats(choice: CoordinationChoice, spec: NatsSpec): CoordinationLinks {
   const { world, client, near, makesBuckets, onLink } = choice
   let trouble: Trouble | undefined
-  const heard = (why: string | undefined) => {
-    if (why !== undefined && trouble !== undefined) {
-      world.log.debug('coordination is still gone', { why })
-      return
-    }
+  let steady: Timer | undefined
+  const tell = (why: string | undefined) => {
     if (why === undefined) world.log.info('coordination is there', { servers: spec.servers })
     else world.log.warn('coordination is gone, mail is carried by the layout at hand', { servers: spec.servers, why })
     trouble = why === undefined ? undefined : { why, at: world.clock.now() }
     onLink?.(trouble)
+  }
+  const heard = (why: string | undefined) => {
+    steady?.cancel()
+    if (why !== undefined && trouble === undefined) tell(why)
+    else if (why !== undefined) world.log.debug('coordination is still gone', { why })
+    else if (trouble !== undefined) steady = world.clock.after(steadyMs, () => tell(undefined))
   }
   const shared = new NatsCoordination({
     ...{ clock: world.clock, random: world.random, client, makesBuckets, servers: spec.servers, onLink: heard },
@@ -75,6 +81,7 @@ function openNats(choice: CoordinationChoice, spec: NatsSpec): CoordinationLinks
       return trouble
     },
     close: () => {
+      steady?.cancel()
       for (const one of all) one.close()
     },
   }

@@ -8,6 +8,7 @@
  * there, in the home, where each tier keeps copies. They are read again for each record: a new key needs no restart.
  */
 
+import { isDeepStrictEqual } from 'node:util'
 import type { Json } from '../contract/coordination.ts'
 import type { Layout } from '../contract/layout.ts'
 import { errorText } from '../protocol/failure.ts'
@@ -50,7 +51,7 @@ export function judgeLayout(value: Json, inForce: Layout, keys: readonly Verifie
     return refused('older', `epoch ${layout.epoch} is older than ${inForce.epoch}, which is in force`)
   }
   if (layout.epoch === inForce.epoch) {
-    if (JSON.stringify(layout) === JSON.stringify(inForce)) return { kind: 'same' }
+    if (isDeepStrictEqual(layout, inForce)) return { kind: 'same' }
     return refused('rival', `it differs from the layout in force, and has the same epoch ${layout.epoch}`)
   }
   if (layout.fence < inForce.fence) {
