@@ -81,6 +81,8 @@ export interface BucketForm {
   readonly subjects: string
   readonly maxAgeMs: number
   readonly changes: string
+  /** Absent: three on a cluster, else one. */
+  readonly replicas?: number
 }
 
 export interface StoredMessage {
@@ -227,7 +229,7 @@ export class NatsLink {
       max_msgs_per_subject: 1,
       max_age: nanos(form.maxAgeMs),
       duplicate_window: nanos(form.maxAgeMs === 0 ? duplicateWindowMs : Math.min(duplicateWindowMs, form.maxAgeMs)),
-      num_replicas: this.#connection.info?.cluster === undefined ? 1 : clusterReplicas,
+      num_replicas: form.replicas ?? (this.#connection.info?.cluster === undefined ? 1 : clusterReplicas),
       allow_rollup_hdrs: true,
       allow_direct: true,
       deny_delete: true,

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { type Json, layoutKey } from '../../services/contract/coordination.ts'
+import { layoutKey } from '../../services/contract/coordination.ts'
 import type { Layout } from '../../services/contract/layout.ts'
 import type { InstanceState } from '../../services/contract/operations.ts'
 import type { Ordered, OrderFrame } from '../../services/control/layout/order.ts'
@@ -12,10 +12,10 @@ import { scale } from '../../services/control/layout/scale.ts'
 import { checkReceipt } from '../../services/control/receipt/receipt-check.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { dialHub } from '../../services/runtime/embedded-socket.ts'
-import { openVerifier } from '../../services/runtime/signature.ts'
+import { openSigner, openVerifier } from '../../services/runtime/signature.ts'
+import { openLayout, signLayout } from '../../services/runtime/signed-layout.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { SystemDisk } from '../../services/runtime/system-disk.ts'
-import { readLayout } from '../../services/settings/layout-record.ts'
 import { gone } from '../support/child.ts'
 import { Cluster, clusterConf, clusterPorts } from '../support/cluster.ts'
 import { MailClient } from '../support/mail-client.ts'
@@ -92,13 +92,20 @@ function coordinationOf(t: TestContext, cluster: Cluster): EmbeddedCoordination 
   return coordination
 }
 
+async function keysOf({ state }: Cluster) {
+  const disk = new SystemDisk()
+  return { signer: await openSigner(disk, state), verifier: await openVerifier(disk, state) }
+}
+
 /** As a leader gives it: by compare-and-set. */
 async function order(
+  cluster: Cluster,
   coordination: EmbeddedCoordination,
   give: (layout: Layout, frame: OrderFrame) => Ordered,
 ): Promise<Layout> {
+  const { signer, verifier } = await keysOf(cluster)
   const entry = await coordination.get(layoutKey)
-  const reading = readLayout(entry?.value)
+  const reading = openLayout(entry?.value ?? null, [verifier])
   assert.ok(entry !== undefined && reading.ok)
   const { layout } = reading
   const frame = {
@@ -112,7 +119,7 @@ async function order(
   }
   const ordered = give(layout, frame)
   assert.ok(ordered.kind === 'changed', ordered.kind === 'changed' ? '' : ordered.why)
-  const result = await coordination.update(layoutKey, ordered.layout as unknown as Json, entry.revision)
+  const result = await coordination.update(layoutKey, signLayout(signer, ordered.layout), entry.revision)
   assert.equal(result.kind, 'written')
   return ordered.layout
 }
@@ -120,7 +127,7 @@ async function order(
 describe('qmq up follows the layout', () => {
   it('grows by order, keeps the count over a restart and a kill, and grows again with conf-qmq', async (t) => {
     const cluster = await start(t)
-    await order(coordinationOf(t, cluster), (layout, frame) => scale(layout, pool, 4, frame))
+    await order(cluster, coordinationOf(t, cluster), (layout, frame) => scale(layout, pool, 4, frame))
     const grown = await untilRunning(cluster, '01 02 03 04')
     assert.ok(fs.existsSync(path.join(cluster.state, 'instances/04/control/me')))
     const kept = JSON.parse(fs.readFileSync(path.join(cluster.state, 'layout.json'), 'utf8')) as Layout
@@ -144,7 +151,7 @@ describe('qmq up follows the layout', () => {
       ['03', '04'].some((id) => loadOf(before, id) > 0),
       'something has to move',
     )
-    await order(coordinationOf(t, cluster), (layout, frame) => scale(layout, pool, 2, frame))
+    await order(cluster, coordinationOf(t, cluster), (layout, frame) => scale(layout, pool, 2, frame))
     const after = await untilRunning(cluster, '01 02')
     assert.equal(queuedIn(after), messagesCount)
     for (const id of ['03', '04']) {
@@ -152,7 +159,7 @@ describe('qmq up follows the layout', () => {
       assert.ok(fs.existsSync(path.join(cluster.state, `instances/${id}/seal.json`)))
       const directory = path.join(cluster.state, `control/c1/receipts/${plan}-${id}`)
       const text = fs.readFileSync(path.join(directory, 'receipt.json'), 'utf8')
-      const verifier = await openVerifier(new SystemDisk(), cluster.state)
+      const { verifier } = await keysOf(cluster)
       const manifest = (file: string) => {
         const full = path.join(directory, file)
         return fs.existsSync(full) ? fs.readFileSync(full, 'utf8') : undefined
@@ -168,22 +175,27 @@ describe('qmq up follows the layout', () => {
   it('refuses a layout that goes back or was written by who leads no more, and says so', async (t) => {
     const cluster = await start(t)
     const coordination = coordinationOf(t, cluster)
-    await order(coordination, (layout, frame) => scale(layout, pool, 3, { ...frame, fence: layout.fence + 50 }))
+    await order(cluster, coordination, (layout, frame) =>
+      scale(layout, pool, 3, { ...frame, fence: layout.fence + 50 }),
+    )
     const { epoch } = await untilRunning(cluster, '01 02 03')
     const entry = await coordination.get(layoutKey)
-    const inForce = entry?.value as unknown as Layout
+    const { signer, verifier } = await keysOf(cluster)
+    const reading = openLayout(entry?.value ?? null, [verifier])
+    assert.ok(reading.ok)
+    const inForce = reading.layout
     const poison: readonly [object, RegExp][] = [
-      [{ ...inForce, epoch: epoch + 1, fence: inForce.fence - 1 }, /leads no more/],
-      [{ ...inForce, epoch: epoch - 1 }, /does not come after/],
+      [{ ...inForce, epoch: epoch + 1, fence: inForce.fence - 1 }, /led no more/],
+      [{ ...inForce, epoch: epoch - 1 }, /is older than/],
       [{ ...inForce, epoch: epoch + 1, pools: [] }, /damaged at pools/],
     ]
     for (const [value, words] of poison) {
-      await coordination.put(layoutKey, value as Json)
+      await coordination.put(layoutKey, signLayout(signer, value as Layout))
       await cluster.child.until(({ stderr }) => (words.test(stderr) ? true : undefined))
     }
     await until('the layout in force is put back', async () => {
       const now = await coordination.get(layoutKey)
-      return JSON.stringify(now?.value) === JSON.stringify(inForce) ? true : undefined
+      return JSON.stringify(now?.value) === JSON.stringify(entry?.value) ? true : undefined
     })
     assert.equal((await untilRunning(cluster, '01 02 03')).epoch, epoch)
   })

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import { after, before, describe, it } from 'node:test'
-import { type Json, layoutKey, receiptKey } from '../../../services/contract/coordination.ts'
+import { layoutKey, receiptKey } from '../../../services/contract/coordination.ts'
 import type { Layout } from '../../../services/contract/layout.ts'
 import { ClusterControl } from '../../../services/control/cluster-control.ts'
 import type { OrderOutcome } from '../../../services/control/control-plane.ts'
@@ -21,6 +21,7 @@ import {
   type Signer,
   type Verifier,
 } from '../../../services/runtime/signature.ts'
+import { signLayout } from '../../../services/runtime/signed-layout.ts'
 import { SystemDisk } from '../../../services/runtime/system-disk.ts'
 import type { Clock } from '../../../services/runtime/world.ts'
 import { embeddedPair } from '../../coordination/embedded-pair.ts'
@@ -31,7 +32,7 @@ import { VirtualTime } from '../../simulation/virtual-time.ts'
 import { makeTemporaryDirectory } from '../../support/temporary-directory.ts'
 import { type Fate, Mortality } from './mortal.ts'
 import { layoutOfFour, pool } from './plan-views.ts'
-import { SimulatedEdge, SimulatedQueue } from './simulated-places.ts'
+import { layoutIn, SimulatedEdge, SimulatedQueue } from './simulated-places.ts'
 
 const untilMs = 200_000
 const by = { by: 'admin', reason: 'test', requestId: 'r' }
@@ -67,8 +68,8 @@ class World {
     }
     this.hub = new EmbeddedHub(this.clock)
     const layout = firstLayout()
-    this.hub.store.put(layoutKey, layout as unknown as Json)
-    this.hub.store.watch(layoutKey, ({ entry }) => this.layouts.push(entry?.value as unknown as Layout))
+    this.hub.store.put(layoutKey, signLayout(signer, layout))
+    this.hub.store.watch(layoutKey, ({ entry }) => this.layouts.push(layoutIn(entry)))
     const around = { clock: this.clock, random: this.random, hub: this.hub }
     this.queues = new Map(layout.instances.map(({ id }) => [id, new SimulatedQueue(around, id, layout)]))
     for (const queue of this.queues.values()) queue.run(this.queues)
@@ -85,12 +86,20 @@ class World {
     const { disk } = device.attach()
     this.stores.push(new ReceiptStore(disk, '/home'))
     const world = { clock, random, log: silentLog, disk: mortality.wrap(disk) }
-    const parts = { id, holder: `${id}/1`, home: '/home', signer, verifier, onProgress: () => {} }
+    const parts = {
+      id,
+      holder: `${id}/1`,
+      home: '/home',
+      signer,
+      verifier,
+      layoutKeys: async () => [verifier],
+      onProgress: () => {},
+    }
     return new ClusterControl({ world, coordination: mortality.wrap<EmbeddedCoordination>(coordination), ...parts })
   }
 
   get layout(): Layout {
-    return this.hub.store.get(layoutKey)?.value as unknown as Layout
+    return layoutIn(this.hub.store.get(layoutKey))
   }
 
   get isDone(): boolean {

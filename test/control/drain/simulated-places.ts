@@ -3,10 +3,17 @@
  * leaving ones hand over what they have. Mail is a number; what moved is in the entries of both sides.
  */
 
-import { type Json, layoutKey, operationSubject, stateKey } from '../../../services/contract/coordination.ts'
+import {
+  type Entry,
+  type Json,
+  layoutKey,
+  operationSubject,
+  stateKey,
+} from '../../../services/contract/coordination.ts'
 import { instanceOf, instancesOfPool, type Layout, planOfLeaving } from '../../../services/contract/layout.ts'
 import type { ManifestEntry } from '../../../services/contract/manifest.ts'
 import type { DrainProgress } from '../../../services/contract/operations.ts'
+import { stateRecord } from '../../../services/contract/state-record.ts'
 import { EmbeddedCoordination } from '../../../services/runtime/embedded-coordination.ts'
 import type { EmbeddedHub } from '../../../services/runtime/embedded-hub.ts'
 import type { Clock } from '../../../services/runtime/world.ts'
@@ -21,6 +28,12 @@ export interface Surroundings {
   readonly hub: EmbeddedHub
 }
 
+/** The layout of a signed record. That it is believed is another test's matter. */
+export function layoutIn(record: Entry | undefined): Layout {
+  if (record === undefined) throw new Error('there is no layout')
+  return JSON.parse((record.value as { readonly document: string }).document) as Layout
+}
+
 /** Anything that runs: it takes the layout, later, and beats. */
 abstract class Place {
   readonly id: string
@@ -33,7 +46,7 @@ abstract class Place {
     this.layout = layout
     const { hub, clock, random } = around
     hub.store.watch(layoutKey, ({ entry: record }) => {
-      const next = record?.value as unknown as Layout | undefined
+      const next = record === undefined ? undefined : layoutIn(record)
       clock.after(random.between(1, 1500), () => {
         if (next !== undefined && next.epoch > this.layout.epoch) this.layout = next
         this.announce()
@@ -50,7 +63,7 @@ abstract class Place {
 
   protected say(drain?: DrainProgress): void {
     const { hub, clock } = this.around
-    hub.store.put(stateKey(this.id), stateOf(this.id, this.layout.epoch, clock.now(), drain) as unknown as Json)
+    hub.store.put(stateKey(this.id), stateRecord(stateOf(this.id, this.layout.epoch, clock.now(), drain)))
   }
 }
 
