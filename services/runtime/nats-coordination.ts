@@ -195,10 +195,10 @@ export class NatsCoordination implements Coordination {
   }
 
   async #dial(): Promise<void> {
-    const { servers, tls, client, callTimeoutMs = callTimeoutMsDefault } = this.#parts
+    const { tls, client, callTimeoutMs = callTimeoutMsDefault } = this.#parts
     try {
       const link = await NatsLink.open({
-        servers,
+        servers: this.#shuffled(),
         ...(tls === undefined ? {} : { tls }),
         authentication: await this.#parts.authentication(),
         name: `qmq ${client}`,
@@ -212,6 +212,15 @@ export class NatsCoordination implements Coordination {
       this.#tell(errorText(error))
       this.#dialLater()
     }
+  }
+
+  /** So that clients spread over the servers. */
+  #shuffled(): readonly string[] {
+    const { servers, random } = this.#parts
+    return servers
+      .map((server) => ({ server, place: random.below(1_000_000) }))
+      .toSorted((one, other) => one.place - other.place)
+      .map(({ server }) => server)
   }
 
   #linked(link: NatsLink): void {
