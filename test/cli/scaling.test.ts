@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { layoutKey } from '../../services/contract/coordination.ts'
+import { type Coordination, layoutKey } from '../../services/contract/coordination.ts'
 import type { Layout } from '../../services/contract/layout.ts'
 import type { InstanceState } from '../../services/contract/operations.ts'
 import type { Ordered, OrderFrame } from '../../services/control/layout/order.ts'
@@ -12,13 +12,16 @@ import { scale } from '../../services/control/layout/scale.ts'
 import { checkReceipt } from '../../services/control/receipt/receipt-check.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { dialHub } from '../../services/runtime/embedded-socket.ts'
+import { NatsCoordination } from '../../services/runtime/nats-coordination.ts'
 import { openSigner, openVerifier } from '../../services/runtime/signature.ts'
 import { openLayout, signLayout } from '../../services/runtime/signed-layout.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { SystemDisk } from '../../services/runtime/system-disk.ts'
+import { SystemRandom } from '../../services/runtime/system-random.ts'
 import { gone } from '../support/child.ts'
 import { Cluster, clusterConf, clusterPorts } from '../support/cluster.ts'
 import { MailClient } from '../support/mail-client.ts'
+import { NatsServer } from '../support/nats-server.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
 const pool = 'CUSTOMER_1'
@@ -32,8 +35,9 @@ interface Status {
   readonly instances: readonly (InstanceState & { readonly standing?: string })[]
 }
 
-async function start(t: TestContext, count = 2): Promise<Cluster> {
-  const text = clusterConf(await clusterPorts(), { deliver: 'hold', customerInstances: count })
+async function start(t: TestContext, count = 2, server?: NatsServer): Promise<Cluster> {
+  const nats = server === undefined ? {} : { coordination: `nats://${server.address}` }
+  const text = clusterConf(await clusterPorts(), { deliver: 'hold', customerInstances: count, ...nats })
   const conf = text.replace('pools:', '  handoff: { unclear-retry: 500ms }\npools:')
   const cluster = new Cluster(temporaryDirectory(t), conf)
   t.after(async () => {
@@ -93,6 +97,11 @@ function coordinationOf(t: TestContext, cluster: Cluster): EmbeddedCoordination 
   return coordination
 }
 
+function planIsKept({ state }: Cluster): boolean {
+  const layout = JSON.parse(fs.readFileSync(path.join(state, 'layout.json'), 'utf8')) as Layout
+  return layout.plans.length > 0
+}
+
 async function keysOf({ state }: Cluster) {
   const disk = new SystemDisk()
   return { signer: await openSigner(disk, state), verifier: await openVerifier(disk, state) }
@@ -101,7 +110,7 @@ async function keysOf({ state }: Cluster) {
 /** As a leader gives it: by compare-and-set. */
 async function order(
   cluster: Cluster,
-  coordination: EmbeddedCoordination,
+  coordination: Coordination,
   give: (layout: Layout, frame: OrderFrame) => Ordered,
 ): Promise<Layout> {
   const { signer, verifier } = await keysOf(cluster)
@@ -169,6 +178,28 @@ describe('qmq up follows the layout', () => {
     }
     const { finished, answer } = await cluster.ask(['audit'])
     assert.equal(finished.code, 0, JSON.stringify(answer))
+  })
+
+  it('does the same over NATS, also where the servers were gone in the middle', async (t) => {
+    const server = await NatsServer.prepare()
+    t.after(() => server.remove())
+    await server.start()
+    const cluster = await start(t, 4, server)
+    await sendMessages(cluster, messagesCount)
+    await untilRunning(cluster, '01 02 03 04', messagesCount)
+    const coordination = new NatsCoordination({
+      ...{ clock: new SystemClock(), random: new SystemRandom(), servers: [server.address], client: 'test' },
+      ...{ authentication: async () => ({ kind: 'none' }), makesBuckets: false, reconnectMsMax: 100 },
+    })
+    t.after(() => coordination.close())
+    await order(cluster, coordination, (layout, frame) => scale(layout, pool, 2, frame))
+    await until('the plan is kept', async () => (planIsKept(cluster) ? true : undefined))
+    await server.kill()
+    await server.start()
+    await untilRunning(cluster, '01 02', messagesCount)
+    for (const id of ['03', '04']) {
+      assert.ok(fs.existsSync(path.join(cluster.state, `control/c1/receipts/${plan}-${id}/receipt.json`)))
+    }
   })
 
   it('refuses a layout that goes back or was written by who leads no more, and says so', async (t) => {
