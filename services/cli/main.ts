@@ -16,6 +16,7 @@ import { softwareVersion } from './software.ts'
 import type { Context, ExitCode } from './verb.ts'
 import { auditVerb } from './verbs/audit.ts'
 import { checkVerb } from './verbs/check.ts'
+import { natsVerbs } from './verbs/nats.ts'
 import { queueVerbs } from './verbs/queue.ts'
 import { runVerb } from './verbs/run.ts'
 import { sendVerb } from './verbs/send.ts'
@@ -27,6 +28,7 @@ import { versionVerb } from './verbs/version.ts'
 const verbs = [
   ...[upVerb, runVerb, statusVerb, sendVerb],
   ...queueVerbs,
+  ...natsVerbs,
   ...[traceVerb, auditVerb, checkVerb, versionVerb],
 ]
 

@@ -3,7 +3,7 @@
  * `operationSubject(instance, name)`; shapes are stable and part of the CLI's `-o json`.
  */
 
-/** `state/<id>` in coordination, renewed every `heartbeatMs`. */
+/** `state/<id>` in coordination (`state-record.ts`), renewed every `heartbeatMs`. */
 export interface InstanceState {
   readonly id: string
   readonly tier: 'edge' | 'queue' | 'control'
@@ -17,8 +17,33 @@ export interface InstanceState {
   readonly startedAt: number
   readonly at: number
   readonly load: InstanceLoad
+  /** The last layout it was offered and did not take; gone once it has taken one, or hears the one in force again. */
+  readonly layoutRefused?: Trouble
+  /** NATS cannot be reached from here; mail is carried by the layout at hand. */
+  readonly coordinationLost?: Trouble
   /** Queue instances that drain or take over. */
   readonly drain?: DrainProgress
+  /** Control processes. */
+  readonly control?: ControlProgress
+}
+
+/** What a control process does. Only the one that leads has a fence, and tells of plans. */
+export interface ControlProgress {
+  /** Of its term. */
+  readonly fence?: number
+  readonly plans: readonly PlanProgress[]
+}
+
+export interface PlanProgress {
+  readonly plan: string
+  /** What is waited for, one line each; empty while something is being done. */
+  readonly why: readonly string[]
+}
+
+export interface Trouble {
+  readonly why: string
+  /** Unix milliseconds. */
+  readonly at: number
 }
 
 /** How far a leaving instance is with its plan. Counts are messages. */
@@ -45,6 +70,9 @@ export interface InstanceLoad {
   readonly inFlight: number
   readonly acceptedPerSecond: number
   readonly oldestAgeMs: number
+  /** Queue instances: bytes of the messages in the queue, and what their disk has left. */
+  readonly queuedBytes?: number
+  readonly freeBytes?: number
 }
 
 export const heartbeatMs = 1000
@@ -89,5 +117,6 @@ export interface QueuedRecipient {
 
 /** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}[], `audit` {} -> Audit. */
 /** `manifest` {plan} -> Manifest: what left or arrived here by a plan (`manifest.ts`). */
+/** `manifest-lines` {plan, source, target, after, limit} -> ManifestPage: the lines of one part behind the key `after`, '' for the first. */
 /** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState. */
-export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest'
+export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest' | 'manifest-lines'

@@ -7,9 +7,12 @@ import path from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { planState, writeState } from '../../services/cli/prepare-state.ts'
 import type { Context } from '../../services/cli/verb.ts'
+import type { Layout } from '../../services/contract/layout.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { EmbeddedHub } from '../../services/runtime/embedded-hub.ts'
 import { childChannel } from '../../services/runtime/embedded-ipc.ts'
+import { openSigner } from '../../services/runtime/signature.ts'
+import { signLayout } from '../../services/runtime/signed-layout.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { confOf, contextIn } from '../cli/command-context.ts'
 import { embeddedPair } from '../coordination/embedded-pair.ts'
@@ -43,6 +46,7 @@ const program = `
 interface Started {
   readonly child: ChildProcess
   readonly context: Context
+  readonly layout: Layout
   readonly hub: EmbeddedHub
   readonly go: string
   readonly log: () => string
@@ -53,7 +57,8 @@ async function start(t: TestContext, prepare: (home: string) => void): Promise<S
   const directory = temporaryDirectory(t)
   const context = contextIn(path.join(directory, 'state'))
   const conf = confOf(clusterConf({ smtp: 2525, submission: 2587, smtps: 2465, base: 21_000 }, { deliver: 'hold' }))
-  await writeState(context, await planState(context, conf))
+  const plan = await planState(context, conf)
+  await writeState(context, plan)
   prepare(path.join(context.state, 'instances/00'))
   const file = path.join(directory, 'tier.mjs')
   fs.writeFileSync(file, program)
@@ -66,7 +71,7 @@ async function start(t: TestContext, prepare: (home: string) => void): Promise<S
     log += text
   })
   hub.attach(childChannel(child))
-  return { child, context, hub, go, log: () => log }
+  return { child, context, layout: plan.layout, hub, go, log: () => log }
 }
 
 async function untilLogged(started: Started, words: RegExp): Promise<void> {
@@ -121,7 +126,10 @@ test('a home that another host owns is waited for, and left alone meanwhile', as
     fs.writeFileSync(owner, record(false))
   })
   fs.writeFileSync(started.go, '')
-  await untilLogged(started, /elsewhere\/other\/1 owns it for at most 33 s more","msg":"home is owned elsewhere, waiting"/)
+  await untilLogged(
+    started,
+    /elsewhere\/other\/1 owns it for at most 33 s more","msg":"home is owned elsewhere, waiting"/,
+  )
   assert.doesNotMatch(started.log(), /"msg":"ready"/)
   assert.equal(fs.readFileSync(owner, 'utf8'), record(false))
   fs.writeFileSync(owner, record(true))
@@ -131,4 +139,22 @@ test('a home that another host owns is waited for, and left alone meanwhile', as
   started.child.kill('SIGTERM')
   assert.equal(await ended, 0)
   assert.match(fs.readFileSync(owner, 'utf8'), /"released":true/)
+})
+
+test('a tier takes a layout that goes forward, and none of a leader who leads no more', async (t) => {
+  const started = await start(t, () => {})
+  fs.writeFileSync(started.go, '')
+  await untilLogged(started, /"msg":"ready"/)
+  const { disk } = started.context.world
+  const signer = await openSigner(disk, started.context.state)
+  const put = (epoch: number, fence: number) =>
+    started.hub.store.put('layout', signLayout(signer, { ...started.layout, epoch, fence }))
+  put(2, 9)
+  await untilLogged(started, /layout applied","epoch":2|"epoch":2[^\n]*layout applied/)
+  put(3, 8)
+  await untilLogged(started, /epoch 3 has the fencing number 8, lower than 9: its writer led no more/)
+  const kept = JSON.parse(fs.readFileSync(path.join(started.context.state, 'instances/00/layout.json'), 'utf8'))
+  assert.deepEqual([kept.epoch, kept.fence], [2, 9])
+  put(4, 9)
+  await untilLogged(started, /"epoch":4/)
 })
