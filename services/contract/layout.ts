@@ -32,6 +32,22 @@ export interface Layout {
   readonly scaled: readonly ScaledPool[]
   /** What is being drained, at most one plan a pool. */
   readonly plans: readonly DrainPlan[]
+  /** Absent: each edge process counts for itself. */
+  readonly sharedState?: SharedStateSpec
+}
+
+/** The Redis server that the edges share through. Secrets are in files of each host, named here. */
+export interface SharedStateSpec {
+  readonly host: string
+  readonly port: number
+  readonly database: number
+  readonly user?: string
+  /** File names here: relative ones are below the state directory. */
+  readonly passwordFile?: string
+  /** Present: TLS, and the server's certificate is verified for `host`. PEM files. */
+  readonly tls?: { readonly caFile?: string; readonly certificateFile?: string; readonly keyFile?: string }
+  /** What is not answered by then is gone: the longest that the server can hold up a client. */
+  readonly deadlineMs: number
 }
 
 export interface ScaledPool {
@@ -114,6 +130,11 @@ export interface EdgeLimits {
   readonly hopsMax: number
   readonly connectionsMax: number
   readonly connectionsPerClientMax: number
+  /** Over all edges, for clients that may not relay; 0: no limit. */
+  readonly connectionsPerClientClusterMax: number
+  /** Messages of one client network over all edges, refilled evenly over the window; 0: no limit. */
+  readonly messagesPerNetworkClusterMax: number
+  readonly messagesPerNetworkWindowMs: number
   readonly messagesPerConnectionMax: number
   readonly commandsWithoutMailMax: number
   readonly errorsPerConnectionMax: number

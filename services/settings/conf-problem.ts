@@ -72,6 +72,7 @@ interface JsonForm {
   readonly properties?: { readonly [key: string]: JsonForm }
   readonly additionalProperties?: JsonForm | boolean
   readonly items?: JsonForm
+  readonly anyOf?: readonly JsonForm[]
 }
 
 let schema: JsonForm | undefined
@@ -81,6 +82,7 @@ function schemaAt(path: KeyPath): JsonForm | undefined {
   let form: JsonForm | undefined = schema
   for (const step of path) {
     if (form === undefined) return undefined
+    if (form.properties === undefined) form = form.anyOf?.find(({ properties }) => properties !== undefined) ?? form
     const { properties: inside, additionalProperties: other } = form
     if (typeof step === 'number') form = form.items
     else if (inside !== undefined && Object.hasOwn(inside, step)) form = inside[step]
@@ -90,5 +92,6 @@ function schemaAt(path: KeyPath): JsonForm | undefined {
 }
 
 function knownKeys(path: KeyPath): readonly string[] {
-  return Object.keys(schemaAt(path)?.properties ?? {})
+  const form = schemaAt(path)
+  return (form?.anyOf ?? [form]).flatMap((one) => Object.keys(one?.properties ?? {}))
 }

@@ -14,6 +14,7 @@ import { instanceIdsPattern, readInstanceIds } from './instance-ids.ts'
 import { edgeLimitTable, handoffLimitTable, type Limit, limitKey, poolLimitTable, writeLimit } from './limits.ts'
 import { readAddress, readDomain, readHostName, readMailAddress, readNetwork } from './network.ts'
 import { meantInstead, type Reading, right, shown, wrong } from './reading.ts'
+import { readSharedStateServer, type SharedStateServer, sharedStatePattern } from './shared-state-server.ts'
 import { readSize, sizePattern } from './size.ts'
 
 type JsonForm = { readonly [key: string]: unknown }
@@ -195,12 +196,48 @@ const controlSchema = z
   .meta({ description: 'The control plane: scales and drains, answers operators.' })
   .prefault({})
 
+const deadline: Limit = {
+  unit: 'milliseconds',
+  standard: 250,
+  min: 10,
+  max: 5000,
+  why: 'How long the server may take for an answer; past it the edge goes on by itself.',
+}
+
+export const sharedStateSchema = z
+  .strictObject({
+    server: read<SharedStateServer>(
+      readSharedStateServer,
+      { type: 'string', pattern: sharedStatePattern, examples: ['rediss://redis.example.com:6379/0'] },
+      'redis://HOST:PORT/DATABASE, or rediss:// for TLS.',
+    ),
+    user: read(userName, text, 'Its user there, as `qmq redis acl` makes one; left out, the default user.').optional(),
+    'password-file': read(fileName, text, 'File with the password, alone on its first line.').optional(),
+    tls: z
+      .strictObject({
+        ca: read(fileName, text, "PEM file with the authority of the server's certificate.").optional(),
+        certificate: read(
+          fileName,
+          text,
+          'PEM file with our own certificate, where the server asks for one.',
+        ).optional(),
+        key: read(fileName, text, 'PEM file with its key.').optional(),
+      })
+      .meta({ description: 'Files for rediss://; relative names are below the state directory.' })
+      .optional(),
+    deadline: limit('deadline', deadline),
+  })
+  .meta({ description: 'The server that edges share counters through.' })
+
 export const confSchema = z
   .strictObject({
     version: read(versionOne, { const: 1 }, 'Version of this file: 1.'),
     cluster: read(clusterName, text, 'Name the cluster greets and bounces with (control/me).'),
     coordination: oneOf(['embedded'], 'Where tiers share the layout and their state.').prefault('embedded'),
-    'shared-state': oneOf(['embedded'], 'Where edges share counters.').prefault('embedded'),
+    'shared-state': z
+      .union([z.string().meta({ pattern: sharedStatePattern }), sharedStateSchema])
+      .meta({ description: 'Where edges share counters: embedded, redis://HOST:PORT, or a section.' })
+      .prefault('embedded'),
     'base-port': number(1, 65_535 - 99, 'QMTP port of instance 00; instance NN listens on base-port + NN.').prefault(
       20_900,
     ),
@@ -216,11 +253,16 @@ export const confSchema = z
   .meta({ title: 'conf-qmq', description: 'A qmq mail cluster.' })
 
 /** The same without its large sections, which are checked one by one so that a fault in one hides none in another. */
-export const frameSchema = confSchema.extend({ edge: z.unknown().optional(), pools: z.unknown().optional() })
+export const frameSchema = confSchema.extend({
+  edge: z.unknown().optional(),
+  pools: z.unknown().optional(),
+  'shared-state': z.unknown().optional(),
+})
 
 export type FrameInput = z.output<typeof frameSchema>
 export type EdgeInput = z.output<typeof edgeSchema>
 export type PoolInput = z.output<typeof poolSchema>
+export type SharedStateInput = z.output<typeof sharedStateSchema>
 
 /** JSON Schema (2020-12) of conf-qmq for editors. */
 export function confJsonSchema(): JsonForm {
@@ -229,7 +271,13 @@ export function confJsonSchema(): JsonForm {
 
 function fileName(input: unknown): Reading<string> {
   if (typeof input === 'string' && input !== '' && !input.endsWith('/')) return right(input)
-  return wrong(`${shown(input)} is not a file name`, 'write the name of a PEM file')
+  return wrong(`${shown(input)} is not a file name`, 'write the name of a file')
+}
+
+/** What an ACL rule can name without being cut in two. */
+function userName(input: unknown): Reading<string> {
+  if (typeof input === 'string' && /^[\x21-\x7e]{1,64}$/.test(input)) return right(input)
+  return wrong(`${shown(input)} is not the name of a user`, 'write one without spaces, such as qmq')
 }
 
 function positiveDuration(input: unknown): Reading<number> {

@@ -3,13 +3,13 @@
  * the contract. Made by `readConf` alone; the layout is compiled from it.
  */
 
-import type { DeliverSpec, EdgeLimits, HandoffLimits, ListenerKind, Role } from '../contract/layout.ts'
+import type { DeliverSpec, EdgeLimits, HandoffLimits, ListenerKind, Role, SharedStateSpec } from '../contract/layout.ts'
 
 export interface Conf {
   readonly version: 1
   readonly cluster: string
   readonly coordination: 'embedded'
-  readonly sharedState: 'embedded'
+  readonly sharedState: 'embedded' | SharedStateSpec
   readonly basePort: number
   /** Hand-over port of instance 00. */
   readonly handoverBasePort: number

@@ -115,6 +115,25 @@ const instance = z.strictObject({
   acceptFrom: z.array(network),
 })
 
+const sharedState = z.strictObject({
+  host,
+  port,
+  database: amount,
+  user: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,64}$/)
+    .exactOptional(),
+  passwordFile: file.exactOptional(),
+  tls: z
+    .strictObject({
+      caFile: file.exactOptional(),
+      certificateFile: file.exactOptional(),
+      keyFile: file.exactOptional(),
+    })
+    .exactOptional(),
+  deadlineMs: amount.min(1),
+})
+
 const layoutSchema = z.strictObject({
   version: z.literal(layoutVersion),
   epoch: z.int().min(1),
@@ -127,6 +146,7 @@ const layoutSchema = z.strictObject({
   routes: z.array(z.strictObject({ key: z.union([z.literal(''), z.literal('!@'), domain]), pool: poolName })),
   scaled: z.array(z.strictObject({ pool: poolName, count: amount, fileCount: amount })),
   plans: z.array(plan),
+  sharedState: sharedState.exactOptional(),
 }) satisfies z.ZodType<Layout>
 
 /** Never throws, whatever it is given. */

@@ -35,6 +35,7 @@ export function compile(conf: Conf, epoch: number): Layout {
     routes: compileRoutes(conf),
     scaled: [],
     plans: [],
+    ...(conf.sharedState === 'embedded' ? {} : { sharedState: conf.sharedState }),
   })
 }
 
