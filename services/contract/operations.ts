@@ -3,6 +3,8 @@
  * `operationSubject(instance, name)`; shapes are stable and part of the CLI's `-o json`.
  */
 
+import type { SharedStateStatus } from './shared-state.ts'
+
 /** `state/<id>` in coordination, renewed every `heartbeatMs`. */
 export interface InstanceState {
   readonly id: string
@@ -19,6 +21,8 @@ export interface InstanceState {
   readonly load: InstanceLoad
   /** Queue instances that drain or take over. */
   readonly drain?: DrainProgress
+  /** Edges that share through a server. */
+  readonly sharedState?: SharedStateStatus
 }
 
 /** How far a leaving instance is with its plan. Counts are messages. */

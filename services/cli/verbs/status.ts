@@ -28,11 +28,18 @@ async function status(context: Context): Promise<ExitCode> {
   const rows: readonly Row[] = await Promise.all(client.places.map((place) => rowOf(client, place, states, now)))
   client.close()
   const { epoch } = client.layout
-  const healthy = rows.every(({ phase, state }) => phase === 'ready' && state?.epoch === epoch)
+  const healthy = rows.every(
+    ({ phase, state }) => phase === 'ready' && state?.epoch === epoch && state.sharedState?.reached !== false,
+  )
   context.print(context.output === 'json' ? jsonText(client, rows, healthy) : tableText(context, client, rows, now))
   if (heard.kind === 'unheard') context.complain(heard.why)
   for (const { id, state } of rows) {
     if (state !== undefined && state.epoch !== epoch) context.complain(`${id}: ${describeState(state, epoch)}`)
+  }
+  for (const { id, state } of rows) {
+    if (state?.sharedState?.reached !== false) continue
+    const { server, why } = state.sharedState
+    context.complain(`${id}: counts for itself, without ${server}: ${why ?? 'not reached'}`)
   }
   const aside = rows.filter(({ quarantined = 0 }) => quarantined > 0).map(({ id }) => id)
   if (aside.length > 0) context.complain(`damaged records are set aside in ${aside.join(', ')}: see qmq audit`)
@@ -55,8 +62,9 @@ async function rowOf(
 
 function jsonText(client: ClusterClient, rows: readonly Row[], healthy: boolean): string {
   const instances = rows.map(({ id, tier, pool, phase, state, quarantined }) => {
-    const { pid, epoch, startedAt, at, why, listeners, load } = state ?? {}
-    return { id, tier, pool, phase, pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, quarantined }
+    const { pid, epoch, startedAt, at, why, listeners, load, sharedState } = state ?? {}
+    const known = { pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, sharedState }
+    return { id, tier, pool, phase, ...known, quarantined }
   })
   const { cluster, epoch } = client.layout
   return JSON.stringify({ cluster, epoch, healthy, instances })
