@@ -1,6 +1,14 @@
 /** A layout for edge tests: two instances for one customer, one for another, a default route, a backup. */
 
-import type { EdgeLimits, HandoffLimits, InstanceSpec, Layout, PoolSpec, Role } from '../../services/contract/layout.ts'
+import type {
+  EdgeLimits,
+  HandoffLimits,
+  InstanceSpec,
+  Layout,
+  PoolSpec,
+  Role,
+  SharedStateSpec,
+} from '../../services/contract/layout.ts'
 
 export const edgeLimits: EdgeLimits = {
   messageBytesMax: 1_000_000,
@@ -44,6 +52,7 @@ export interface Variation {
   readonly ports?: Readonly<Record<string, number>>
   readonly kinds?: readonly ('smtp' | 'submission' | 'smtps')[]
   readonly instances?: readonly string[]
+  readonly sharedState?: SharedStateSpec
 }
 
 const pools: readonly (readonly [name: string, role: Role, domains: readonly string[], ids: readonly string[]])[] = [
@@ -63,6 +72,7 @@ export function smallLayout(variation: Variation = {}): Layout {
     control: [],
     scaled: [],
     plans: [],
+    ...(variation.sharedState === undefined ? {} : { sharedState: variation.sharedState }),
     cluster: 'mail.example.com',
     edges: [
       {
