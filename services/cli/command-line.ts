@@ -17,7 +17,10 @@ type Chosen =
   /** Help or an error has been printed. */
   | { readonly kind: 'done'; readonly exit: ExitCode }
 
-const groups: Readonly<Record<string, string>> = { queue: 'look into the queues' }
+const groups: Readonly<Record<string, string>> = {
+  queue: 'look into the queues',
+  redis: 'what edges share through Redis',
+}
 
 export async function parseCommandLine(
   argv: readonly string[],

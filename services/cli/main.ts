@@ -17,6 +17,7 @@ import type { Context, ExitCode } from './verb.ts'
 import { auditVerb } from './verbs/audit.ts'
 import { checkVerb } from './verbs/check.ts'
 import { queueVerbs } from './verbs/queue.ts'
+import { redisAclVerb } from './verbs/redis.ts'
 import { runVerb } from './verbs/run.ts'
 import { sendVerb } from './verbs/send.ts'
 import { statusVerb } from './verbs/status.ts'
@@ -27,7 +28,7 @@ import { versionVerb } from './verbs/version.ts'
 const verbs = [
   ...[upVerb, runVerb, statusVerb, sendVerb],
   ...queueVerbs,
-  ...[traceVerb, auditVerb, checkVerb, versionVerb],
+  ...[traceVerb, auditVerb, checkVerb, redisAclVerb, versionVerb],
 ]
 
 function contextOf(common: CommonOptions): Context {
