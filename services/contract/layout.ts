@@ -34,6 +34,18 @@ export interface Layout {
   readonly plans: readonly DrainPlan[]
   /** Absent: each edge process counts for itself. */
   readonly sharedState?: SharedStateSpec
+  /** Limits of the whole cluster on one destination; absent: none. */
+  readonly clusterLimits?: readonly ClusterLimit[]
+}
+
+/** At least one of both limits. Hops to our own instances and the pool of role bounce never count. */
+export interface ClusterLimit {
+  /** A domain whose mail goes to its exchangers, or the host of a next hop. Lower case. */
+  readonly destination: string
+  /** Deliveries at a time. */
+  readonly concurrency?: number
+  /** Deliveries begun, spread evenly. */
+  readonly rate?: { readonly events: number; readonly perMs: number }
 }
 
 /** The Redis server that the edges share through. Secrets are in files of each host, named here. */

@@ -5,7 +5,7 @@
  * `notes` are lawful settings that need something from the machine, such as the right to use ports below 1024.
  */
 
-import type { DeliverSpec, ListenerKind, Role, SharedStateSpec } from '../contract/layout.ts'
+import type { ClusterLimit, DeliverSpec, ListenerKind, Role, SharedStateSpec } from '../contract/layout.ts'
 import type { Conf, EdgeConf, PoolConf } from './conf.ts'
 import { checkConf, type Draft } from './conf-checks.ts'
 import { explainIssue, type Problem, type SchemaIssue } from './conf-problem.ts'
@@ -21,7 +21,7 @@ import {
 } from './conf-schema.ts'
 import { deepFreeze } from './deep-freeze.ts'
 import { poolLimitTable } from './limits.ts'
-import { readDomain } from './network.ts'
+import { readDomain, readHost } from './network.ts'
 import { readSharedStateServer } from './shared-state-server.ts'
 import { type KeyPath, readYaml, type YamlDocument } from './yaml-document.ts'
 
@@ -59,6 +59,7 @@ class ConfReader {
     const edge = this.#edge(sections.edge)
     const pools = this.#pools(sections.pools)
     const sharedState = this.#sharedState(sections['shared-state'])
+    const clusterLimits = this.#clusterLimits(frame?.['cluster-limits'] ?? {})
     const draft: Draft = { ...frame, edge, ...pools }
     checkConf(draft, {
       problem: (path, of, message, remedy) => this.#add(this.#problems, path, of, message, remedy),
@@ -69,9 +70,27 @@ class ConfReader {
     }
     const { version, cluster, coordination } = frame
     const basePort = frame['base-port']
-    const words = { version, cluster, coordination, sharedState, control: frame.control }
+    const words = { version, cluster, coordination, sharedState, clusterLimits, control: frame.control }
     const ports = { basePort, handoverBasePort: frame['handover-base-port'] ?? basePort + 100 }
     return { ok: true, conf: deepFreeze({ ...words, ...ports, edge, pools: pools.pools }), notes: this.#notes }
+  }
+
+  #clusterLimits(input: FrameInput['cluster-limits']): readonly ClusterLimit[] {
+    const limits = new Map<string, ClusterLimit>()
+    for (const [written, { concurrency, rate }] of Object.entries(input)) {
+      const say = (message: string, remedy: string) =>
+        this.#add(this.#problems, ['cluster-limits', written], 'key', message, remedy)
+      const host = readHost(written)
+      if (!host.ok) say(host.message, host.remedy)
+      else if (limits.has(host.value)) say(`${host.value} is written twice`, 'keep one')
+      else if (concurrency === undefined && rate === undefined) {
+        say('this limits nothing', 'add concurrency: or rate:, such as { concurrency: 50, rate: 100/s }')
+      } else {
+        const given = { ...(concurrency === undefined ? {} : { concurrency }), ...(rate === undefined ? {} : { rate }) }
+        limits.set(host.value, { destination: host.value, ...given })
+      }
+    }
+    return [...limits.values()]
   }
 
   #edge(input: unknown): EdgeConf | undefined {

@@ -13,6 +13,7 @@ import { durationPattern, readDuration, writeDuration } from './duration.ts'
 import { instanceIdsPattern, readInstanceIds } from './instance-ids.ts'
 import { edgeLimitTable, handoffLimitTable, type Limit, limitKey, poolLimitTable, writeLimit } from './limits.ts'
 import { readAddress, readDomain, readHostName, readMailAddress, readNetwork } from './network.ts'
+import { type Rate, ratePattern, readRate } from './rate.ts'
 import { meantInstead, type Reading, right, shown, wrong } from './reading.ts'
 import { readSharedStateServer, type SharedStateServer, sharedStatePattern } from './shared-state-server.ts'
 import { readSize, sizePattern } from './size.ts'
@@ -229,6 +230,17 @@ export const sharedStateSchema = z
   })
   .meta({ description: 'The server that edges share counters through.' })
 
+const clusterLimitSchema = z
+  .strictObject({
+    concurrency: number(1, 1_000_000, 'Deliveries at a time, all instances together.').optional(),
+    rate: read<Rate>(
+      readRate,
+      { type: 'string', pattern: ratePattern, examples: ['100/s', '600/m'] },
+      'Deliveries begun, all instances together, spread evenly.',
+    ).optional(),
+  })
+  .meta({ description: 'Limits of the whole cluster on one destination.' })
+
 export const confSchema = z
   .strictObject({
     version: read(versionOne, { const: 1 }, 'Version of this file: 1.'),
@@ -246,6 +258,10 @@ export const confSchema = z
       65_535 - 99,
       'Port on which instance NN takes mail of a draining instance, + NN; base-port + 100 where it is left out.',
     ).optional(),
+    'cluster-limits': z
+      .record(z.string(), clusterLimitSchema)
+      .meta({ description: 'Limits of the whole cluster, by domain or by host of a next hop.' })
+      .prefault({}),
     control: controlSchema,
     edge: edgeSchema,
     pools: z.record(z.string(), poolSchema).meta({ description: 'The pools by name.' }),

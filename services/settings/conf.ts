@@ -3,7 +3,15 @@
  * the contract. Made by `readConf` alone; the layout is compiled from it.
  */
 
-import type { DeliverSpec, EdgeLimits, HandoffLimits, ListenerKind, Role, SharedStateSpec } from '../contract/layout.ts'
+import type {
+  ClusterLimit,
+  DeliverSpec,
+  EdgeLimits,
+  HandoffLimits,
+  ListenerKind,
+  Role,
+  SharedStateSpec,
+} from '../contract/layout.ts'
 
 export interface Conf {
   readonly version: 1
@@ -13,6 +21,8 @@ export interface Conf {
   readonly basePort: number
   /** Hand-over port of instance 00. */
   readonly handoverBasePort: number
+  /** By destination, as written. */
+  readonly clusterLimits: readonly ClusterLimit[]
   readonly control: ControlConf
   readonly edge: EdgeConf
   /** In the order of the file. */

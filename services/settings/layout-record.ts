@@ -134,6 +134,12 @@ const sharedState = z.strictObject({
   deadlineMs: amount.min(1),
 })
 
+const clusterLimit = z.strictObject({
+  destination: host,
+  concurrency: amount.min(1).exactOptional(),
+  rate: z.strictObject({ events: amount.min(1), perMs: amount.min(1) }).exactOptional(),
+})
+
 const layoutSchema = z.strictObject({
   version: z.literal(layoutVersion),
   epoch: z.int().min(1),
@@ -147,6 +153,7 @@ const layoutSchema = z.strictObject({
   scaled: z.array(z.strictObject({ pool: poolName, count: amount, fileCount: amount })),
   plans: z.array(plan),
   sharedState: sharedState.exactOptional(),
+  clusterLimits: z.array(clusterLimit).exactOptional(),
 }) satisfies z.ZodType<Layout>
 
 /** Never throws, whatever it is given. */
@@ -177,6 +184,8 @@ function contradiction(layout: Layout): string | undefined {
     const repeated = firstRepeated(places.map((place) => place[field]))
     if (repeated !== undefined) return `the layout has two places with the ${field} ${repeated}`
   }
+  const limited = firstRepeated((layout.clusterLimits ?? []).map(({ destination }) => destination))
+  if (limited !== undefined) return `the layout limits ${limited} twice`
   const socket = firstRepeated(layout.instances.map(({ host, port }) => `${host}:${port}`))
   if (socket !== undefined) return `two instances of the layout listen on ${socket}`
   for (const { id, number, pool, role } of layout.instances) {

@@ -36,6 +36,7 @@ export function compile(conf: Conf, epoch: number): Layout {
     scaled: [],
     plans: [],
     ...(conf.sharedState === 'embedded' ? {} : { sharedState: conf.sharedState }),
+    ...(conf.clusterLimits.length === 0 ? {} : { clusterLimits: conf.clusterLimits }),
   })
 }
 
