@@ -46,6 +46,7 @@ export interface TierSurroundings {
   readonly world: World
   readonly layout: Layout
   readonly ledger: LedgerFile
+  readonly coordination: Coordination
   /** Ends the process at once, code 75. */
   readonly onFatal: (why: string) => void
 }
@@ -126,13 +127,13 @@ class TierProcess {
     this.#layout = found.layout
     this.#home = found.home
     await this.#world.disk.makeDirectory(found.home)
-    this.#coordinate()
+    const coordination = this.#coordinate()
     await this.#lock(found.home)
     await this.#keep(found.layout)
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
     const onFatal = (why: string) => this.#fatal(why)
-    this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, onFatal })
+    this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, coordination, onFatal })
     this.#serve(this.#tier, ledger)
     this.#announce()
     await this.#tier.start()
@@ -168,7 +169,7 @@ class TierProcess {
     }
   }
 
-  #coordinate(): void {
+  #coordinate(): Coordination {
     const { clock } = this.#world
     const socket = `${this.#parts.state}/${socketName}`
     const coordination = hasParentChannel()
@@ -185,6 +186,7 @@ class TierProcess {
       clock.after(heartbeatMs, beat)
     }
     clock.after(heartbeatMs, beat)
+    return coordination
   }
 
   /** Refuses what is poisoned or older; keeps what it takes before it acts on it. */
