@@ -20,7 +20,6 @@ import {
 } from '../contract/layout.ts'
 import type { Ledger } from '../contract/ledger.ts'
 import type { Audit, InstanceLoad, QueuedMessage } from '../contract/operations.ts'
-import { ceilingsOf, isSharer, shareTerms } from '../contract/share.ts'
 import { transactionOf } from '../contract/transaction-id.ts'
 import { displayText } from '../protocol/byte-string.ts'
 import { errorText } from '../protocol/failure.ts'
@@ -29,10 +28,9 @@ import { SteadyClock } from '../runtime/steady-clock.ts'
 import type { Timer, World } from '../runtime/world.ts'
 import { type AcceptanceLimits, defaultAcceptanceLimits } from './acceptance.ts'
 import { Bouncer } from './bouncer.ts'
-import { CeilingGate } from './ceiling-gate.ts'
 import { Router } from './delivery/router.ts'
+import { DestinationShares } from './destination-shares.ts'
 import { Dispatcher, type DispatchPolicy, type Transports } from './dispatcher.ts'
-import { HeldShares } from './held-shares.ts'
 import { IdIndex } from './id-index.ts'
 import { Intake } from './intake.ts'
 import { quarantineOf, type Recovered } from './journal/recovery.ts'
@@ -40,7 +38,6 @@ import { isMissing, JournalStore, type StoreLimits } from './journal/store.ts'
 import { damagedBody, hasFailed, type LiveMessage, LiveMessages } from './live-messages.ts'
 import { type QmtpListenLimits, QmtpServer } from './qmtp-server.ts'
 import { defaultRest } from './scheduler.ts'
-import { ShareAsker } from './share-asker.ts'
 
 export interface QueueInstanceParts {
   readonly layout: Layout
@@ -98,9 +95,7 @@ export class QueueInstance {
   readonly #ids = new IdIndex()
   readonly #store: JournalStore
   readonly #dispatcher: Dispatcher
-  readonly #shares: HeldShares
-  readonly #gate: CeilingGate
-  readonly #asker: ShareAsker | undefined
+  readonly #shares: DestinationShares
   readonly #bouncer: Bouncer
   readonly #intake: Intake
   readonly #server: QmtpServer
@@ -127,9 +122,7 @@ export class QueueInstance {
       { live: this.#live, ids: this.#ids, onFatal: (error) => this.#fatal(error) },
       this.#limits.store,
     )
-    this.#shares = new HeldShares(shareTerms, world.clock.monotonic())
-    this.#gate = new CeilingGate((name) => this.#shares.allowance(name, world.clock.monotonic()))
-    this.#limitDestinations()
+    this.#shares = new DestinationShares(world.clock, parts.id, parts.layout)
     this.#dispatcher = new Dispatcher(aging, {
       instance: parts.id,
       store: this.#store,
@@ -137,7 +130,7 @@ export class QueueInstance {
       transports: parts.transports,
       ledger,
       policy: this.#policy(),
-      gate: this.#gate,
+      gate: this.#shares.gate,
       onFailed: (message) => this.#bouncer.report(message),
     })
     this.#intake = new Intake(aging, {
@@ -158,7 +151,6 @@ export class QueueInstance {
       bounceHosts: () => this.#bounceHosts(),
       acceptLocal: (message, done) => this.#intake.acceptLocal(message, done),
     })
-    this.#asker = parts.coordination === undefined ? undefined : this.#makeAsker(parts.coordination)
     this.#server = new QmtpServer(world, this.#intake, this.#listenLimits(pool), this.#spec.acceptFrom)
   }
 
@@ -184,7 +176,7 @@ export class QueueInstance {
     })
     for (const message of this.#live.all()) this.#resume(message)
     this.#dispatcher.pump()
-    this.#asker?.start()
+    if (this.#parts.coordination !== undefined) this.#shares.start(this.#parts.coordination, this.#dispatcher)
     return recovered
   }
 
@@ -192,7 +184,7 @@ export class QueueInstance {
   async stop(): Promise<void> {
     this.#phase = 'stopping'
     this.#diskTimer?.cancel()
-    this.#asker?.stop()
+    this.#shares.stop()
     this.#intake.refuse('this queue is stopping')
     await this.#server.close()
     this.#bouncer.stop()
@@ -211,7 +203,7 @@ export class QueueInstance {
     this.#bouncePolicy = this.#parts.bouncePolicyOf(layout.cluster, pool)
     this.#intake.limits = acceptanceLimitsOf(pool)
     this.#server.apply(this.#spec.acceptFrom, this.#listenLimits(pool))
-    this.#limitDestinations()
+    this.#shares.apply(layout)
     this.#dispatcher.apply(this.#policy())
   }
 
@@ -308,25 +300,6 @@ export class QueueInstance {
   get durability(): { readonly syncedBytes: number; readonly syncs: number; readonly segments: number } {
     const { syncedBytes, syncs } = this.#store.journal
     return { syncedBytes, syncs, segments: this.#store.segmentCount }
-  }
-
-  /** Before the dispatcher counts by them. */
-  #limitDestinations(): void {
-    const limits = isSharer(this.#spec.role) ? (this.#layout.clusterLimits ?? []) : []
-    this.#gate.limits = limits
-    this.#shares.ceilings = limits.length === 0 ? [] : ceilingsOf(this.#layout)
-  }
-
-  #makeAsker(coordination: Coordination): ShareAsker {
-    return new ShareAsker({
-      ...{ coordination, clock: this.#world.clock, instance: this.#parts.id, shares: this.#shares },
-      wants: () => {
-        if (this.#gate.isOpen) return []
-        const due = this.#dispatcher.dueAtGates
-        return this.#gate.wants((destination) => due.get(destination) ?? 0)
-      },
-      onTold: () => this.#dispatcher.pump(),
-    })
   }
 
   #accepted(message: LiveMessage): void {
