@@ -23,6 +23,7 @@ const groups: Readonly<Record<string, string>> = {
   nats: 'what the NATS servers need to know',
   plan: 'see and steer what is being drained',
   context: 'name clusters on other hosts',
+  redis: 'what edges share through Redis',
 }
 
 export async function parseCommandLine(

@@ -20,14 +20,15 @@ import { userTerminal } from './user-terminal.ts'
 import type { Context, ExitCode, RemoteCluster, Verb } from './verb.ts'
 import { auditVerb } from './verbs/audit.ts'
 import { checkVerb } from './verbs/check.ts'
-import { natsVerbs } from './verbs/nats.ts'
 import { completionVerb } from './verbs/completion.ts'
 import { contextVerbs } from './verbs/context.ts'
 import { instanceVerbs } from './verbs/drain.ts'
+import { natsVerbs } from './verbs/nats.ts'
 import { ordersVerb } from './verbs/orders.ts'
 import { planVerbs } from './verbs/plan.ts'
 import { queueVerbs } from './verbs/queue.ts'
 import { receiptVerb } from './verbs/receipt.ts'
+import { redisAclVerb } from './verbs/redis.ts'
 import { runVerb } from './verbs/run.ts'
 import { scaleVerb } from './verbs/scale.ts'
 import { sendVerb } from './verbs/send.ts'
@@ -40,7 +41,7 @@ import { versionVerb } from './verbs/version.ts'
 const verbs: readonly Verb[] = [
   ...[upVerb, runVerb, statusVerb, topVerb, sendVerb, scaleVerb],
   ...[...instanceVerbs, ...planVerbs, ...queueVerbs],
-  ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb, ...contextVerbs, ...natsVerbs],
+  ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb, ...contextVerbs, ...natsVerbs, redisAclVerb],
   ...[completionVerb(() => verbs), versionVerb],
 ]
 
