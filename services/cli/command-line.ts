@@ -17,7 +17,10 @@ type Chosen =
   /** Help or an error has been printed. */
   | { readonly kind: 'done'; readonly exit: ExitCode }
 
-const groups: Readonly<Record<string, string>> = { queue: 'look into the queues' }
+const groups: Readonly<Record<string, string>> = {
+  queue: 'look into the queues',
+  ca: 'the certificates of the cluster',
+}
 
 export async function parseCommandLine(
   argv: readonly string[],

@@ -15,6 +15,7 @@ import { type CommonOptions, parseCommandLine } from './command-line.ts'
 import { softwareVersion } from './software.ts'
 import type { Context, ExitCode } from './verb.ts'
 import { auditVerb } from './verbs/audit.ts'
+import { caVerbs } from './verbs/ca.ts'
 import { checkVerb } from './verbs/check.ts'
 import { queueVerbs } from './verbs/queue.ts'
 import { runVerb } from './verbs/run.ts'
@@ -27,6 +28,7 @@ import { versionVerb } from './verbs/version.ts'
 const verbs = [
   ...[upVerb, runVerb, statusVerb, sendVerb],
   ...queueVerbs,
+  ...caVerbs,
   ...[traceVerb, auditVerb, checkVerb, versionVerb],
 ]
 
