@@ -11,6 +11,7 @@ import type { Ledger } from '../contract/ledger.ts'
 import type { InstanceLoad } from '../contract/operations.ts'
 import { reply } from '../protocol/smtp/reply.ts'
 import type { SmtpServerOptions } from '../protocol/smtp/server-session.ts'
+import type { TierCredentials } from '../runtime/tier-credentials.ts'
 import type { Connection, ConnectionHandler, Listener, Timer, TlsServerOptions, World } from '../runtime/world.ts'
 import { Acceptance } from './acceptance.ts'
 import { BodyBudget } from './body-budget.ts'
@@ -21,6 +22,8 @@ export interface EdgeOptions {
   readonly ledger: Ledger
   /** Absent: STARTTLS is not offered and `smtps` does not listen. */
   readonly tls?: TlsServerOptions
+  /** For links to instances that speak TLS. */
+  readonly credentials?: TierCredentials
 }
 
 export interface EdgeStatus {
@@ -70,7 +73,7 @@ export class Edge implements EdgeServices {
     this.#acceptance = new Acceptance(layout, this.#specOf(layout))
     this.#sessionOptions = this.#optionsOf(layout)
     this.#greeting = reply(220, '', `${layout.cluster} ESMTP`)
-    this.handOver = new HandOver(world, layout, edgeId)
+    this.handOver = new HandOver(world, layout, edgeId, options.credentials)
     this.budget = new BodyBudget(this.#acceptance.edge.limits.bufferedBytesMax)
   }
 
@@ -124,9 +127,11 @@ export class Edge implements EdgeServices {
   state(): EdgeStatus {
     const inFlight = this.handOver.underWay
     const refusing = this.#phase === 'ready' && !this.handOver.reachesAny
+    const { whyUnreached } = this.handOver
+    const why = `no queue instance can be reached${whyUnreached === '' ? '' : `: ${whyUnreached}`}`
     return {
       phase: refusing ? 'refusing' : this.#phase,
-      ...(refusing ? { why: 'no queue instance can be reached' } : {}),
+      ...(refusing ? { why } : {}),
       epoch: this.#layout.epoch,
       listeners: this.#listeners.map(({ spec, listener }) => ({ kind: spec.kind, ...listener.address })),
       load: { queued: this.#shells.size, inFlight, acceptedPerSecond: this.#acceptedPerSecond, oldestAgeMs: 0 },

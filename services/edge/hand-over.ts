@@ -6,7 +6,8 @@
  * domain may have no route any more when a layout is swapped in mid-transaction: then its pool has no instances, and that is 451.
  */
 
-import type { Layout } from '../contract/layout.ts'
+import { tierIdentity } from '../contract/identity.ts'
+import type { InstanceSpec, Layout } from '../contract/layout.ts'
 import { poolOfRole } from '../contract/layout.ts'
 import { packageId } from '../contract/transaction-id.ts'
 import type { ByteString } from '../protocol/byte-string.ts'
@@ -14,6 +15,7 @@ import { receivedLine } from '../protocol/headers.ts'
 import { mailDate } from '../protocol/mail-date.ts'
 import { sha256 } from '../runtime/digest.ts'
 import { QmtpLink, type QmtpLinkOutcome } from '../runtime/qmtp-link.ts'
+import { securityTo, type TierCredentials } from '../runtime/tier-credentials.ts'
 import type { World } from '../runtime/world.ts'
 import { CommittedMemory, type Content } from './committed-memory.ts'
 import { EdgePackage } from './edge-package.ts'
@@ -29,6 +31,7 @@ export class HandOver implements InstanceChooser {
   /** Links of instances the layout no longer has, until nobody can need them. */
   readonly #retired = new Map<QmtpLink, number>()
   readonly #memory: CommittedMemory
+  readonly #credentials: TierCredentials | undefined
   #layout: Layout
   #edgeId: string
   #pools: ReadonlyMap<string, readonly string[]> = new Map()
@@ -39,8 +42,9 @@ export class HandOver implements InstanceChooser {
   #date = ''
   #dateSecond = -1
 
-  constructor(world: World, layout: Layout, edgeId: string) {
+  constructor(world: World, layout: Layout, edgeId: string, credentials?: TierCredentials) {
     this.#world = world
+    this.#credentials = credentials
     this.#layout = layout
     this.#edgeId = edgeId
     this.#memory = new CommittedMemory(this.#limits())
@@ -54,6 +58,12 @@ export class HandOver implements InstanceChooser {
   get reachesAny(): boolean {
     for (const link of this.#links.values()) if (link.open) return true
     return false
+  }
+
+  /** Why there is none, where it is for want of a certificate, ours or theirs. */
+  get whyUnreached(): string {
+    for (const link of this.#links.values()) if (link.secured && link.lastError !== '') return link.lastError
+    return ''
   }
 
   /** Connects to every instance of the layout. */
@@ -71,7 +81,7 @@ export class HandOver implements InstanceChooser {
     for (const instance of layout.instances) {
       if (instance.standing === 'parked') continue
       if (instance.standing === 'active') pools.set(instance.pool, [...(pools.get(instance.pool) ?? []), instance.id])
-      this.#keepLink(instance.id, instance.host, instance.port)
+      this.#keepLink(instance)
     }
     this.#pools = pools
     for (const [id, link] of this.#links) {
@@ -152,14 +162,17 @@ export class HandOver implements InstanceChooser {
     return edge.handoff
   }
 
-  #keepLink(id: string, host: string, port: number): void {
+  #keepLink({ id, host, port, tls }: InstanceSpec): void {
     const present = this.#links.get(id)
     if (present !== undefined) {
       present.limits = this.#limits()
-      if (present.address.host === host && present.address.port === port) return
+      const same = present.address.host === host && present.address.port === port
+      if (same && present.secured === (tls !== undefined)) return
       this.#retire(id, present)
     }
-    const link = new QmtpLink(this.#world, { host, port }, this.#limits())
+    const own = tls === undefined ? undefined : tierIdentity(this.#layout.cluster, 'queue', id)
+    const security = own === undefined ? undefined : securityTo(this.#credentials, own)
+    const link = new QmtpLink(this.#world, { host, port }, this.#limits(), undefined, security)
     this.#links.set(id, link)
     link.start()
   }

@@ -2,6 +2,7 @@
 
 import type { Layout } from '../contract/layout.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
+import { openTierCredentials } from '../runtime/tier-credentials.ts'
 import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
 import { tlsPairProblem } from '../runtime/tls-pair.ts'
 import type { TlsServerOptions, World } from '../runtime/world.ts'
@@ -22,7 +23,12 @@ async function readTls(world: World, layout: Layout, id: string, state: string):
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
   const { world, layout, ledger } = surroundings
   const tls = await readTls(world, layout, id, state)
-  const edge = new Edge(world, layout, id, { ledger, ...(tls === undefined ? {} : { tls }) })
+  const credentials = await openTierCredentials(world, layout, state, 'edge', id)
+  const edge = new Edge(world, layout, id, {
+    ledger,
+    ...(tls === undefined ? {} : { tls }),
+    ...(credentials === undefined ? {} : { credentials }),
+  })
   return {
     start: () => edge.start(),
     stop: () => edge.stop(),

@@ -7,7 +7,8 @@
  */
 
 import type { BouncePolicy } from '../contract/bounce.ts'
-import type { Transport } from '../contract/delivery.ts'
+import { type Destination, qmtpHostOf, type Transport } from '../contract/delivery.ts'
+import { anyTierOf } from '../contract/identity.ts'
 import {
   type InstanceSpec,
   instanceOf,
@@ -24,7 +25,8 @@ import { displayText } from '../protocol/byte-string.ts'
 import { errorText } from '../protocol/failure.ts'
 import { defaultQmtpServerLimits } from '../protocol/qmtp.ts'
 import { SteadyClock } from '../runtime/steady-clock.ts'
-import type { Timer, World } from '../runtime/world.ts'
+import { startedWithoutCertificates, type TierCredentials } from '../runtime/tier-credentials.ts'
+import type { Timer, TlsServerOptions, World } from '../runtime/world.ts'
 import { type AcceptanceLimits, defaultAcceptanceLimits } from './acceptance.ts'
 import { Bouncer } from './bouncer.ts'
 import { Router } from './delivery/router.ts'
@@ -34,7 +36,7 @@ import { Intake } from './intake.ts'
 import { quarantineOf, type Recovered } from './journal/recovery.ts'
 import { isMissing, JournalStore, type StoreLimits } from './journal/store.ts'
 import { damagedBody, hasFailed, type LiveMessage, LiveMessages } from './live-messages.ts'
-import { type QmtpListenLimits, QmtpServer } from './qmtp-server.ts'
+import { type QmtpAdmission, type QmtpListenLimits, QmtpServer } from './qmtp-server.ts'
 import { defaultRest } from './scheduler.ts'
 
 export interface QueueInstanceParts {
@@ -48,6 +50,8 @@ export interface QueueInstanceParts {
   readonly bouncePolicyOf: (cluster: string, pool: PoolSpec) => BouncePolicy
   /** The journal failed: exit and start again. */
   readonly onFatal: (why: string) => void
+  /** Needed where the layout wants TLS. */
+  readonly credentials?: TierCredentials
   readonly limits?: Partial<QueueLimits>
 }
 
@@ -144,7 +148,10 @@ export class QueueInstance {
       bounceHosts: () => this.#bounceHosts(),
       acceptLocal: (message, done) => this.#intake.acceptLocal(message, done),
     })
-    this.#server = new QmtpServer(world, this.#intake, this.#listenLimits(pool), this.#spec.acceptFrom)
+    this.#server = new QmtpServer(world, this.#intake, this.#listenLimits(pool), admissionOf(this.#spec))
+    if (this.#spec.tls === undefined) return
+    parts.credentials?.onChange(() => this.#renewTls())
+    this.#renewTls()
   }
 
   get home(): string {
@@ -193,16 +200,29 @@ export class QueueInstance {
     this.#router = new Router(layout, this.#parts.id)
     this.#bouncePolicy = this.#parts.bouncePolicyOf(layout.cluster, pool)
     this.#intake.limits = acceptanceLimitsOf(pool)
-    this.#server.apply(this.#spec.acceptFrom, this.#listenLimits(pool))
+    this.#server.apply(admissionOf(this.#spec), this.#listenLimits(pool))
     this.#dispatcher.apply(this.#policy())
   }
 
   get phase(): 'starting' | 'ready' | 'refusing' | 'stopping' {
-    return this.#phase === 'ready' && this.#intake.refusing !== undefined ? 'refusing' : this.#phase
+    return this.#phase === 'ready' && this.why !== undefined ? 'refusing' : this.#phase
   }
 
   get why(): string | undefined {
-    return this.#intake.refusing
+    if (this.#intake.refusing !== undefined) return this.#intake.refusing
+    const tls = this.#spec.tls === undefined ? undefined : this.#serverTls()
+    return typeof tls === 'string' ? `no other process can connect: ${tls}` : undefined
+  }
+
+  /** What the cluster's own processes are met with; or why there is nothing. */
+  #serverTls(): TlsServerOptions | string {
+    const allowed = anyTierOf(this.#layout.cluster)
+    return this.#parts.credentials?.serverTls(allowed) ?? startedWithoutCertificates
+  }
+
+  #renewTls(): void {
+    const tls = this.#serverTls()
+    this.#server.setTls(typeof tls === 'string' ? undefined : tls)
   }
 
   get address(): { readonly host: string; readonly port: number } | undefined {
@@ -327,10 +347,10 @@ export class QueueInstance {
     }
   }
 
-  #bounceHosts(): { key: string; kind: 'qmtp'; hosts: { host: string; port: number }[] } | undefined {
+  #bounceHosts(): Extract<Destination, { readonly kind: 'qmtp' }> | undefined {
     const pool = poolOfRole(this.#layout, 'bounce')
     if (pool === undefined || this.#spec.role === 'bounce') return undefined
-    const hosts = takersOfPool(this.#layout, pool.name).map(({ host, port }) => ({ host, port }))
+    const hosts = takersOfPool(this.#layout, pool.name).map(qmtpHostOf)
     return hosts.length === 0 ? undefined : { key: `pool:${pool.name}`, kind: 'qmtp', hosts }
   }
 
@@ -396,6 +416,10 @@ export class QueueInstance {
 
 function acceptanceLimitsOf(pool: PoolSpec): AcceptanceLimits {
   return { ...defaultAcceptanceLimits, messageBytesMax: pool.messageBytesMax }
+}
+
+function admissionOf({ acceptFrom, tls }: InstanceSpec): QmtpAdmission {
+  return tls === undefined ? { acceptFrom } : { acceptFrom, plainFrom: tls.plainFrom }
 }
 
 function specOf(layout: Layout, id: string): InstanceSpec {

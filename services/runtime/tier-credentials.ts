@@ -9,10 +9,20 @@
  */
 
 import { X509Certificate } from 'node:crypto'
-import { exactly, type Identity, urisIn, writeIdentity } from '../contract/identity.ts'
+import {
+  exactly,
+  type Identity,
+  type NameRule,
+  type TierName,
+  tierIdentity,
+  urisIn,
+  writeIdentity,
+} from '../contract/identity.ts'
+import { type Layout, needsCertificates } from '../contract/layout.ts'
 import { errorText } from '../protocol/failure.ts'
+import type { LinkSecurity } from './qmtp-link.ts'
 import { certificatesIn, isSignedBy, tlsPairProblem, type Validity, validityOf } from './tls-pair.ts'
-import type { Timer, World } from './world.ts'
+import type { Timer, TlsClientOptions, TlsServerOptions, World } from './world.ts'
 
 /** PEM, as `ca` may hold several. */
 export interface CredentialFiles {
@@ -60,6 +70,21 @@ export class TierCredentials {
     const why = dateProblem(this.#current.validity, this.#world.clock.now())
     if (why === undefined) return { kind: 'usable', credentials: this.#current }
     return { kind: 'unusable', why: `${this.#directory}/cert.pem ${why}` }
+  }
+
+  /** For a connection to `server` and nobody else; or why there can be none. */
+  clientTls(server: Identity): TlsClientOptions | string {
+    const usable = this.usable()
+    if (usable.kind === 'unusable') return usable.why
+    return { serverName: '', verify: true, mutual: { ...usable.credentials, allowed: exactly(server) } }
+  }
+
+  /** For a listener whose clients must be `allowed`; or why it cannot serve. */
+  serverTls(allowed: NameRule): TlsServerOptions | string {
+    const usable = this.usable()
+    if (usable.kind === 'unusable') return usable.why
+    const { certificate, key, ca } = usable.credentials
+    return { certificate, key, clients: { ca, allowed } }
   }
 
   /** Called when others than before are in force. */
@@ -123,6 +148,29 @@ export class TierCredentials {
     if (this.#current === undefined) this.#world.log.error('no usable certificate', { why: problem })
     else this.#world.log.error('certificate not replaced, the one in force stays', { why: problem })
   }
+}
+
+/** Why a process has no credentials at all, where it needs them. */
+export const startedWithoutCertificates = 'it was started without certificates'
+
+/** For a link to `server` and nobody else. */
+export function securityTo(credentials: TierCredentials | undefined, server: Identity): LinkSecurity {
+  return () => credentials?.clientTls(server) ?? startedWithoutCertificates
+}
+
+/** Those of a place of the layout, watched from now on; undefined where nothing in the layout needs any. Never rejects. */
+export async function openTierCredentials(
+  world: CredentialsWorld,
+  layout: Layout,
+  state: string,
+  tier: TierName,
+  id: string,
+): Promise<TierCredentials | undefined> {
+  if (!needsCertificates(layout)) return undefined
+  const identity = tierIdentity(layout.cluster, tier, id)
+  const credentials = new TierCredentials(world, credentialsDirectory(state, id), identity)
+  await credentials.watch()
+  return credentials
 }
 
 /** Why these do not prove that somebody is `identity`, whatever the time; undefined where they do. */

@@ -209,6 +209,10 @@ export const confSchema = z
       65_535 - 99,
       'Port on which instance NN takes mail of a draining instance, + NN; base-port + 100 where it is left out.',
     ).optional(),
+    'tier-tls': oneOf(
+      ['auto', 'always', 'never'],
+      'TLS with certificates of the cluster (qmq ca) between its own processes: auto is off on loopback only.',
+    ).prefault('auto'),
     control: controlSchema,
     edge: edgeSchema,
     pools: z.record(z.string(), poolSchema).meta({ description: 'The pools by name.' }),
