@@ -13,6 +13,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { errorText } from '../protocol/failure.ts'
 import { makeDirectoryDurably, writeFileDurably } from '../runtime/durable-file.ts'
+import { type HomeLock, lockHome } from '../runtime/home-lock.ts'
 import { tlsPairProblem, validityOf } from '../runtime/tls-pair.ts'
 import type { Disk } from '../runtime/world.ts'
 import { type CertificateOrder, type CertificatePair, makeCertificate } from './certificate-maker.ts'
@@ -39,6 +40,12 @@ export interface Authority {
 
 export function authorityDirectory(state: string): string {
   return path.join(state, 'ca')
+}
+
+/** Two that sign at once could leave a key beside the other's certificate: whoever signs holds this. */
+export async function lockAuthority({ world, state }: Context): Promise<HomeLock> {
+  await world.disk.makeDirectory(authorityDirectory(state))
+  return lockHome(authorityDirectory(state))
 }
 
 /** Undefined where none was ever made. Throws, naming the file, where there is one that cannot be read. */

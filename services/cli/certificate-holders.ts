@@ -35,29 +35,46 @@ export function certificateHolders(
   authority: Authority,
   layout: Layout,
 ): readonly CertificateHolder[] {
-  const holder = (who: string, state: CertificateHolder['state'], certificate: X509Certificate): CertificateHolder => ({
-    ...{ who, state, names: certificate.subjectAltName ?? '', until: validityOf(certificate).endsAt },
-    generation: authority.generations.find(({ parsed }) => isSignedBy(certificate, parsed))?.number ?? 0,
-    serial: certificate.serialNumber.toLowerCase(),
-  })
   const authorities = authority.generations.map(({ number, parsed }) =>
-    holder(`authority ${number}`, 'authority', parsed),
+    holderOf(`authority ${number}`, 'authority', parsed, authority),
   )
-  const places = certifiedPlaces(layout).map((place): CertificateHolder => {
-    const who = `${place.tier} ${place.id}`
-    const certificate = placeCertificate(context.state, layout.cluster, place)
-    if (typeof certificate !== 'string') return holder(who, 'in use', certificate)
-    return { who, state: 'missing', names: certificate, until: 0, generation: 0, serial: '' }
-  })
+  const places = placeHolders(context, authority, layout)
   const inUse = new Map(places.map(({ who, serial }) => [who, serial]))
   const others = readIssued(authority)
     .map(({ parsed }) => {
       const who = nameOf(parsed)
       const later = inUse.get(who)
-      return holder(who, later === undefined || later === '' ? 'given out' : 'replaced', parsed)
+      return holderOf(who, later === undefined || later === '' ? 'given out' : 'replaced', parsed, authority)
     })
     .filter(({ who, serial }) => inUse.get(who) !== serial)
   return [...authorities, ...places, ...others.toSorted((one, other) => one.until - other.until)]
+}
+
+/** The places of the layout as they are on this host, whoever signed for them. */
+export function placeHolders(
+  context: Context,
+  authority: Authority | undefined,
+  layout: Layout,
+): readonly CertificateHolder[] {
+  return certifiedPlaces(layout).map((place): CertificateHolder => {
+    const who = `${place.tier} ${place.id}`
+    const certificate = placeCertificate(context.state, layout.cluster, place)
+    if (typeof certificate !== 'string') return holderOf(who, 'in use', certificate, authority)
+    return { who, state: 'missing', names: certificate, until: 0, generation: 0, serial: '' }
+  })
+}
+
+function holderOf(
+  who: string,
+  state: CertificateHolder['state'],
+  certificate: X509Certificate,
+  authority: Authority | undefined,
+): CertificateHolder {
+  return {
+    ...{ who, state, names: certificate.subjectAltName ?? '', until: validityOf(certificate).endsAt },
+    generation: authority?.generations.find(({ parsed }) => isSignedBy(certificate, parsed))?.number ?? 0,
+    serial: certificate.serialNumber.toLowerCase(),
+  }
 }
 
 function nameOf(certificate: X509Certificate): string {

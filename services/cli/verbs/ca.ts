@@ -16,7 +16,7 @@ import path from 'node:path'
 import { type PersonRole, personRoles, type TierName, tierNames } from '../../contract/identity.ts'
 import type { Layout } from '../../contract/layout.ts'
 import { compile } from '../../control/layout/compile.ts'
-import { homeOwner, lockHome } from '../../runtime/home-lock.ts'
+import { homeOwner } from '../../runtime/home-lock.ts'
 import { credentialsPollMs } from '../../runtime/tier-credentials.ts'
 import { layoutFileName, readLayoutFile } from '../../runtime/tier-layout.ts'
 import { readDuration } from '../../settings/duration.ts'
@@ -24,6 +24,7 @@ import {
   type Authority,
   authorityDirectory,
   forgetOldGenerations,
+  lockAuthority,
   makeGeneration,
   newestOf,
   readAuthority,
@@ -68,11 +69,9 @@ const settleMs = 2 * credentialsPollMs
 
 type Work = (context: Context, input: Input) => Promise<ExitCode>
 
-/** Two that sign at once could leave a key beside the other's certificate. */
 function locked(work: Work): Work {
   return async (context, input) => {
-    await context.world.disk.makeDirectory(authorityDirectory(context.state))
-    const lock = lockHome(authorityDirectory(context.state))
+    const lock = await lockAuthority(context)
     if (lock.kind === 'taken') {
       context.complain(`the authority is in use by process ${lock.pid}`)
       return 1

@@ -11,6 +11,7 @@ import type { InstanceState } from '../../contract/operations.ts'
 import { displayText } from '../../protocol/byte-string.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { lockHome } from '../../runtime/home-lock.ts'
+import { CertificateRenewal, ensureCertificates } from '../cluster-certificates.ts'
 import { ClusterTree } from '../cluster-tree.ts'
 import { CommandSignals } from '../command-signals.ts'
 import { showFirstMessage } from '../first-message.ts'
@@ -72,6 +73,7 @@ async function start(context: Context, input: Input): Promise<ExitCode | Refused
     const ports = await portsRefused(context.world, context.state, plan.layout)
     if (ports.length > 0) return { why: ports, exit: 1 }
     await writeState(context, plan)
+    await ensureCertificates(context, plan.layout)
     return await carry(context, input, plan)
   } finally {
     lock.release()
@@ -82,6 +84,7 @@ async function carry(context: Context, input: Input, plan: StatePlan): Promise<E
   const once = input.options['once'] === true
   const signals = new CommandSignals()
   const tree = await ClusterTree.start(context, plan.layout)
+  const renewal = new CertificateRenewal(context, () => tree.layout)
   try {
     const ready = await untilReady(context, tree, signals, once)
     if (ready === 'stopped') return once ? { why: ['stopped before it was ready'], exit: 1 } : 0
@@ -97,6 +100,7 @@ async function carry(context: Context, input: Input, plan: StatePlan): Promise<E
     while ((await signals.next()) === 'reread') await rereadConf(context, tree)
     return 0
   } finally {
+    renewal.close()
     await tree.stop()
   }
 }
