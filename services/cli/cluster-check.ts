@@ -9,6 +9,7 @@ import { errorCode, errorText } from '../protocol/failure.ts'
 import { homeOwner } from '../runtime/home-lock.ts'
 import { certificateEndsAt, tlsPairProblem } from '../runtime/tls-pair.ts'
 import type { Conf } from '../settings/conf.ts'
+import { checkCertificates } from './certificate-check.ts'
 import { ClusterClient } from './cluster-client.ts'
 import { portProblem, portsOf } from './port-probe.ts'
 import { readConfFile } from './prepare-state.ts'
@@ -18,7 +19,7 @@ import type { Context } from './verb.ts'
 /** `what` of the findings about the file itself. */
 export const confFinding = 'conf-qmq'
 
-interface Finding {
+export interface Finding {
   readonly verdict: 'ok' | 'warn' | 'fail'
   readonly what: string
   readonly detail: string
@@ -46,6 +47,7 @@ export async function checkCluster(context: Context): Promise<readonly Finding[]
     ...checkState(context),
     await checkSpace(context),
     ...(await checkKey(context, file.conf)),
+    ...checkCertificates(context, layout, await hasOpenSsl()),
     ...(await checkPorts(context, layout)),
     ...(await checkNextHops(context, layout)),
   ]
@@ -108,12 +110,15 @@ async function checkSpace(context: Context): Promise<Finding> {
 async function checkKey(context: Context, conf: Conf): Promise<readonly Finding[]> {
   const { tls } = conf.edge
   if (tls === undefined) {
-    const openSsl = await runProgram('openssl', ['version'], openSslTimeoutMs)
-    const detail = openSsl.kind === 'missing' ? 'and openssl is not installed: no TLS' : 'self-signed by `qmq up`'
+    const detail = (await hasOpenSsl()) ? 'self-signed by `qmq up`' : 'and openssl is not installed: no TLS'
     return [finding('warn', 'tls', `conf-qmq names no certificate: ${detail}`)]
   }
   const [certificate, key] = [tls.certificateFile, tls.keyFile].map((name) => path.resolve(context.state, name))
   return checkPair(certificate ?? '', key ?? '', context.world.clock.now())
+}
+
+async function hasOpenSsl(): Promise<boolean> {
+  return (await runProgram('openssl', ['version'], openSslTimeoutMs)).kind !== 'missing'
 }
 
 function checkPair(certificateFile: string, keyFile: string, now: number): readonly Finding[] {

@@ -24,6 +24,7 @@ const groups: Readonly<Record<string, string>> = {
   plan: 'see and steer what is being drained',
   context: 'name clusters on other hosts',
   redis: 'what edges share through Redis',
+  ca: 'the certificates of the cluster',
 }
 
 export async function parseCommandLine(

@@ -28,8 +28,8 @@ function edgeFixed({ home, listeners, tls }: EdgeSpec): object {
   return { home, listeners, tls }
 }
 
-function instanceFixed({ pool, role, host, port, sourceAddress, home }: InstanceSpec): object {
-  return { pool, role, host, port, sourceAddress, home }
+function instanceFixed({ pool, role, host, port, sourceAddress, home, tls }: InstanceSpec): object {
+  return { pool, role, host, port, sourceAddress, home, tls: tls !== undefined }
 }
 
 function poolFixed({

@@ -19,6 +19,7 @@ import { softwareVersion } from './software.ts'
 import { userTerminal } from './user-terminal.ts'
 import type { Context, ExitCode, RemoteCluster, Verb } from './verb.ts'
 import { auditVerb } from './verbs/audit.ts'
+import { caVerbs } from './verbs/ca.ts'
 import { checkVerb } from './verbs/check.ts'
 import { completionVerb } from './verbs/completion.ts'
 import { contextVerbs } from './verbs/context.ts'
@@ -41,7 +42,17 @@ import { versionVerb } from './verbs/version.ts'
 const verbs: readonly Verb[] = [
   ...[upVerb, runVerb, statusVerb, topVerb, sendVerb, scaleVerb],
   ...[...instanceVerbs, ...planVerbs, ...queueVerbs],
-  ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb, ...contextVerbs, ...natsVerbs, redisAclVerb],
+  ...[
+    traceVerb,
+    auditVerb,
+    receiptVerb,
+    ordersVerb,
+    checkVerb,
+    ...contextVerbs,
+    ...natsVerbs,
+    redisAclVerb,
+    ...caVerbs,
+  ],
   ...[completionVerb(() => verbs), versionVerb],
 ]
 

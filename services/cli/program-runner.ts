@@ -9,9 +9,15 @@ type ProgramResult =
 
 const outputBytesMax = 256 * 1024 * 1024
 
-export async function runProgram(file: string, words: readonly string[], timeoutMs: number): Promise<ProgramResult> {
+export async function runProgram(
+  file: string,
+  words: readonly string[],
+  timeoutMs: number,
+  directory?: string,
+): Promise<ProgramResult> {
   const options = { reject: false, stdin: 'ignore', timeout: timeoutMs, maxBuffer: outputBytesMax } as const
-  const result = await execa(file, words, options)
+  const where = directory === undefined ? {} : { cwd: directory }
+  const result = await execa(file, words, { ...options, ...where })
   if (result.code === 'ENOENT') return { kind: 'missing' }
   const { stdout, stderr } = result
   return { kind: 'ended', code: result.exitCode ?? 1, stdout, stderr: result.timedOut ? 'it took too long' : stderr }

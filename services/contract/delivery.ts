@@ -7,7 +7,7 @@
 
 import type { ByteString } from '../protocol/byte-string.ts'
 import type { Failure } from '../protocol/failure.ts'
-import type { DeliverSpec } from './layout.ts'
+import type { DeliverSpec, InstanceSpec } from './layout.ts'
 
 /** `lf`: lines end in LF, as qmail stores them; `crlf`: as SMTP sends them. Never mixed by us, never converted in store. */
 export type LineForm = 'lf' | 'crlf'
@@ -26,8 +26,19 @@ export type Destination =
   | { readonly key: string; readonly kind: 'smtp'; readonly host: string; readonly port: number }
   | { readonly key: string; readonly kind: 'mx'; readonly domain: ByteString }
   /** Any one of these, least loaded first; all are equal. */
-  | { readonly key: string; readonly kind: 'qmtp'; readonly hosts: readonly { host: string; port: number }[] }
+  | { readonly key: string; readonly kind: 'qmtp'; readonly hosts: readonly QmtpHost[] }
   | { readonly key: string; readonly kind: 'hold' }
+
+export interface QmtpHost {
+  readonly host: string
+  readonly port: number
+  /** Given: an instance of this cluster, which speaks TLS and must prove that it is this one. */
+  readonly instance?: string
+}
+
+export function qmtpHostOf({ id, host, port, tls }: InstanceSpec): QmtpHost {
+  return tls === undefined ? { host, port } : { host, port, instance: id }
+}
 
 export interface Attempt {
   /** The message's id, and the transaction id given to the next hop. */

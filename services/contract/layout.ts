@@ -254,6 +254,11 @@ export interface InstanceSpec {
   readonly home: string
   /** Addresses in CIDR form that may hand it mail. */
   readonly acceptFrom: readonly string[]
+  /**
+   * Given: the cluster's own processes speak QMTP over TLS with it, on the same port, each with a certificate of the cluster. Without TLS it
+   * then takes mail from `plainFrom` only. Absent: QMTP without TLS.
+   */
+  readonly tls?: { readonly plainFrom: readonly string[] }
 }
 
 export interface Route {
@@ -275,6 +280,11 @@ export function instanceOf(layout: Layout, id: string): InstanceSpec | undefined
 /** Of any standing. */
 export function instancesOfPool(layout: Layout, name: string): readonly InstanceSpec[] {
   return layout.instances.filter((instance) => instance.pool === name)
+}
+
+/** Whether anything in the layout is spoken with certificates of the cluster. */
+export function needsCertificates(layout: Layout): boolean {
+  return layout.instances.some(({ tls }) => tls !== undefined)
 }
 
 /** Those that new mail for the pool may go to. */

@@ -13,6 +13,7 @@ import type { SharedStateStatus } from '../contract/shared-state.ts'
 import { reply } from '../protocol/smtp/reply.ts'
 import type { SmtpServerOptions } from '../protocol/smtp/server-session.ts'
 import { ownSharedState, type SharedStateSource } from '../runtime/shared-state-source.ts'
+import type { TierCredentials } from '../runtime/tier-credentials.ts'
 import type { Connection, ConnectionHandler, Listener, Timer, TlsServerOptions, World } from '../runtime/world.ts'
 import { Acceptance } from './acceptance.ts'
 import { BodyBudget } from './body-budget.ts'
@@ -26,6 +27,8 @@ export interface EdgeOptions {
   readonly tls?: TlsServerOptions
   /** Absent: this process counts for itself. The edge closes it. */
   readonly sharedState?: SharedStateSource
+  /** For links to instances that speak TLS. */
+  readonly credentials?: TierCredentials
 }
 
 export interface EdgeStatus {
@@ -80,7 +83,7 @@ export class Edge implements EdgeServices {
     this.#sessionOptions = this.#optionsOf(layout)
     this.#greeting = reply(220, '', `${layout.cluster} ESMTP`)
     this.#sharedState = options.sharedState ?? ownSharedState(world.clock)
-    this.handOver = new HandOver(world, layout, edgeId, this.#sharedState.state)
+    this.handOver = new HandOver(world, layout, edgeId, this.#sharedState.state, options.credentials)
     const { limits } = this.#acceptance.edge
     this.budget = new BodyBudget(limits.bufferedBytesMax)
     this.clients = new ClientLimits(world, edgeId, this.#sharedState.state, limits)
@@ -141,9 +144,11 @@ export class Edge implements EdgeServices {
     const inFlight = this.handOver.underWay
     const { status } = this.#sharedState
     const refusing = this.#phase === 'ready' && !this.handOver.reachesAny
+    const { whyUnreached } = this.handOver
+    const why = `no queue instance can be reached${whyUnreached === '' ? '' : `: ${whyUnreached}`}`
     return {
       phase: refusing ? 'refusing' : this.#phase,
-      ...(refusing ? { why: 'no queue instance can be reached' } : {}),
+      ...(refusing ? { why } : {}),
       epoch: this.#layout.epoch,
       listeners: this.#listeners.map(({ spec, listener }) => ({ kind: spec.kind, ...listener.address })),
       load: { queued: this.#shells.size, inFlight, acceptedPerSecond: this.#acceptedPerSecond, oldestAgeMs: 0 },

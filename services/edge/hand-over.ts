@@ -6,7 +6,8 @@
  * domain may have no route any more when a layout is swapped in mid-transaction: then its pool has no instances, and that is 451.
  */
 
-import type { Layout } from '../contract/layout.ts'
+import { tierIdentity } from '../contract/identity.ts'
+import type { InstanceSpec, Layout } from '../contract/layout.ts'
 import { poolOfRole } from '../contract/layout.ts'
 import type { SharedState } from '../contract/shared-state.ts'
 import { packageId } from '../contract/transaction-id.ts'
@@ -15,6 +16,7 @@ import { receivedLine } from '../protocol/headers.ts'
 import { mailDate } from '../protocol/mail-date.ts'
 import { QmtpLink, type QmtpLinkOutcome } from '../runtime/qmtp-link.ts'
 import { ownSharedState } from '../runtime/shared-state-source.ts'
+import { securityTo, type TierCredentials } from '../runtime/tier-credentials.ts'
 import type { World } from '../runtime/world.ts'
 import { type Committed, CommittedContents } from './committed-contents.ts'
 import type { Content } from './committed-memory.ts'
@@ -32,6 +34,7 @@ export class HandOver implements InstanceChooser {
   /** Links of instances the layout no longer has, until nobody can need them. */
   readonly #retired = new Map<QmtpLink, number>()
   readonly #committed: CommittedContents
+  readonly #credentials: TierCredentials | undefined
   #layout: Layout
   #edgeId: string
   #pools: ReadonlyMap<string, readonly string[]> = new Map()
@@ -42,8 +45,15 @@ export class HandOver implements InstanceChooser {
   #date = ''
   #dateSecond = -1
 
-  constructor(world: World, layout: Layout, edgeId: string, state: SharedState = ownSharedState(world.clock).state) {
+  constructor(
+    world: World,
+    layout: Layout,
+    edgeId: string,
+    state: SharedState = ownSharedState(world.clock).state,
+    credentials?: TierCredentials,
+  ) {
     this.#world = world
+    this.#credentials = credentials
     this.#layout = layout
     this.#edgeId = edgeId
     this.#committed = new CommittedContents(state, this.#limits())
@@ -57,6 +67,12 @@ export class HandOver implements InstanceChooser {
   get reachesAny(): boolean {
     for (const link of this.#links.values()) if (link.open) return true
     return false
+  }
+
+  /** Why there is none, where it is for want of a certificate, ours or theirs. */
+  get whyUnreached(): string {
+    for (const link of this.#links.values()) if (link.secured && link.lastError !== '') return link.lastError
+    return ''
   }
 
   /** Connects to every instance of the layout. */
@@ -74,7 +90,7 @@ export class HandOver implements InstanceChooser {
     for (const instance of layout.instances) {
       if (instance.standing === 'parked') continue
       if (instance.standing === 'active') pools.set(instance.pool, [...(pools.get(instance.pool) ?? []), instance.id])
-      this.#keepLink(instance.id, instance.host, instance.port)
+      this.#keepLink(instance)
     }
     this.#pools = pools
     for (const [id, link] of this.#links) {
@@ -158,14 +174,17 @@ export class HandOver implements InstanceChooser {
     return edge.handoff
   }
 
-  #keepLink(id: string, host: string, port: number): void {
+  #keepLink({ id, host, port, tls }: InstanceSpec): void {
     const present = this.#links.get(id)
     if (present !== undefined) {
       present.limits = this.#limits()
-      if (present.address.host === host && present.address.port === port) return
+      const same = present.address.host === host && present.address.port === port
+      if (same && present.secured === (tls !== undefined)) return
       this.#retire(id, present)
     }
-    const link = new QmtpLink(this.#world, { host, port }, this.#limits())
+    const own = tls === undefined ? undefined : tierIdentity(this.#layout.cluster, 'queue', id)
+    const security = own === undefined ? undefined : securityTo(this.#credentials, own)
+    const link = new QmtpLink(this.#world, { host, port }, this.#limits(), undefined, security)
     this.#links.set(id, link)
     link.start()
   }

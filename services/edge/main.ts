@@ -3,6 +3,7 @@
 import type { Layout } from '../contract/layout.ts'
 import { LayoutSharedState } from '../runtime/layout-shared-state.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
+import { openTierCredentials } from '../runtime/tier-credentials.ts'
 import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
 import { tlsPairProblem } from '../runtime/tls-pair.ts'
 import type { TlsServerOptions, World } from '../runtime/world.ts'
@@ -24,7 +25,12 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
   const { world, layout, ledger } = surroundings
   const tls = await readTls(world, layout, id, state)
   const sharedState = new LayoutSharedState(world, layout, state)
-  const edge = new Edge(world, layout, id, { ledger, sharedState, ...(tls === undefined ? {} : { tls }) })
+  const credentials = await openTierCredentials(world, layout, state, 'edge', id)
+  const edge = new Edge(world, layout, id, {
+    ...{ ledger, sharedState },
+    ...(tls === undefined ? {} : { tls }),
+    ...(credentials === undefined ? {} : { credentials }),
+  })
   return {
     start: () => edge.start(),
     stop: () => edge.stop(),

@@ -190,6 +190,12 @@ export type QmtpReplyEvent =
   | { readonly kind: 'malformed'; readonly why: string }
 
 /** What a client reads back. A framing error leaves every unanswered recipient of the session without an outcome. */
+/**
+ * Sent by a server of ours as the first thing on TLS, once it takes the client's certificate: an empty netstring. QMTP itself has no
+ * greeting; between other programs and ours nothing of this is spoken.
+ */
+export const qmtpWelcome: ByteString = '0:,'
+
 export class QmtpReplyReader {
   readonly #reader = new NetstringReader('allow')
   readonly #limits: { readonly bytesMax: number }

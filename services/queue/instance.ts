@@ -8,7 +8,8 @@
 
 import type { BouncePolicy } from '../contract/bounce.ts'
 import type { Coordination } from '../contract/coordination.ts'
-import type { Transport } from '../contract/delivery.ts'
+import { type Destination, qmtpHostOf, type Transport } from '../contract/delivery.ts'
+import { anyTierOf } from '../contract/identity.ts'
 import {
   type InstanceSpec,
   instanceOf,
@@ -26,7 +27,8 @@ import { displayText } from '../protocol/byte-string.ts'
 import { errorText } from '../protocol/failure.ts'
 import { defaultQmtpServerLimits } from '../protocol/qmtp.ts'
 import { SteadyClock } from '../runtime/steady-clock.ts'
-import type { Timer, World } from '../runtime/world.ts'
+import { startedWithoutCertificates, type TierCredentials } from '../runtime/tier-credentials.ts'
+import type { Timer, TlsServerOptions, World } from '../runtime/world.ts'
 import { type AcceptanceLimits, defaultAcceptanceLimits } from './acceptance.ts'
 import { Bouncer } from './bouncer.ts'
 import { Router } from './delivery/router.ts'
@@ -38,7 +40,7 @@ import { Intake } from './intake.ts'
 import { quarantineOf, type Recovered } from './journal/recovery.ts'
 import { isMissing, JournalStore, type StoreLimits } from './journal/store.ts'
 import { damagedBody, hasFailed, isConserved, type LiveMessage, LiveMessages } from './live-messages.ts'
-import { type QmtpListenLimits, QmtpServer } from './qmtp-server.ts'
+import { type QmtpAdmission, type QmtpListenLimits, QmtpServer } from './qmtp-server.ts'
 import { defaultRest } from './scheduler.ts'
 
 export interface QueueInstanceParts {
@@ -56,6 +58,8 @@ export interface QueueInstanceParts {
   readonly onFatal: (why: string) => void
   /** Loaded once mail is to be handed over, or taken. */
   readonly handoverDoors: () => Promise<HandoverDoors>
+  /** Needed where the layout wants TLS. */
+  readonly credentials?: TierCredentials
   readonly limits?: Partial<QueueLimits>
 }
 
@@ -161,8 +165,11 @@ export class QueueInstance {
       bounceHosts: () => this.#bounceHosts(),
       acceptLocal: (message, done) => this.#intake.acceptLocal(message, done),
     })
-    this.#server = new QmtpServer(world, this.#intake, this.#listenLimits(pool), this.#spec.acceptFrom)
+    this.#server = new QmtpServer(world, this.#intake, this.#listenLimits(pool), admissionOf(this.#spec))
     this.#handover = this.#makeHandover(aging)
+    if (this.#spec.tls === undefined) return
+    parts.credentials?.onChange(() => this.#renewTls())
+    this.#renewTls()
   }
 
   #makeHandover(aging: World): Handover {
@@ -235,7 +242,7 @@ export class QueueInstance {
     this.#router = new Router(layout, this.#parts.id)
     this.#bouncePolicy = this.#parts.bouncePolicyOf(layout.cluster, pool)
     this.#intake.limits = acceptanceLimitsOf(pool)
-    this.#server.apply(this.#spec.acceptFrom, this.#listenLimits(pool))
+    this.#server.apply(admissionOf(this.#spec), this.#listenLimits(pool))
     this.#shares.apply(layout)
     this.#dispatcher.apply(this.#policy())
     this.#handover.apply(layout)
@@ -260,11 +267,24 @@ export class QueueInstance {
   }
 
   get phase(): 'starting' | 'ready' | 'refusing' | 'stopping' {
-    return this.#phase === 'ready' && this.#intake.refusing !== undefined ? 'refusing' : this.#phase
+    return this.#phase === 'ready' && this.why !== undefined ? 'refusing' : this.#phase
   }
 
   get why(): string | undefined {
-    return this.#intake.refusing
+    if (this.#intake.refusing !== undefined) return this.#intake.refusing
+    const tls = this.#spec.tls === undefined ? undefined : this.#serverTls()
+    return typeof tls === 'string' ? `no other process can connect: ${tls}` : undefined
+  }
+
+  /** What the cluster's own processes are met with; or why there is nothing. */
+  #serverTls(): TlsServerOptions | string {
+    const allowed = anyTierOf(this.#layout.cluster)
+    return this.#parts.credentials?.serverTls(allowed) ?? startedWithoutCertificates
+  }
+
+  #renewTls(): void {
+    const tls = this.#serverTls()
+    this.#server.setTls(typeof tls === 'string' ? undefined : tls)
   }
 
   get address(): { readonly host: string; readonly port: number } | undefined {
@@ -389,10 +409,10 @@ export class QueueInstance {
     }
   }
 
-  #bounceHosts(): { key: string; kind: 'qmtp'; hosts: { host: string; port: number }[] } | undefined {
+  #bounceHosts(): Extract<Destination, { readonly kind: 'qmtp' }> | undefined {
     const pool = poolOfRole(this.#layout, 'bounce')
     if (pool === undefined || this.#spec.role === 'bounce') return undefined
-    const hosts = takersOfPool(this.#layout, pool.name).map(({ host, port }) => ({ host, port }))
+    const hosts = takersOfPool(this.#layout, pool.name).map(qmtpHostOf)
     return hosts.length === 0 ? undefined : { key: `pool:${pool.name}`, kind: 'qmtp', hosts }
   }
 
@@ -466,6 +486,10 @@ export class QueueInstance {
 
 function acceptanceLimitsOf(pool: PoolSpec): AcceptanceLimits {
   return { ...defaultAcceptanceLimits, messageBytesMax: pool.messageBytesMax }
+}
+
+function admissionOf({ acceptFrom, tls }: InstanceSpec): QmtpAdmission {
+  return tls === undefined ? { acceptFrom } : { acceptFrom, plainFrom: tls.plainFrom }
 }
 
 function specOf(layout: Layout, id: string): InstanceSpec {

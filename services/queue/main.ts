@@ -16,6 +16,7 @@ import { homeOwner } from '../runtime/home-lock.ts'
 import { silentLog } from '../runtime/log.ts'
 import { systemWorld } from '../runtime/system-world.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
+import { openTierCredentials, type TierCredentials } from '../runtime/tier-credentials.ts'
 import { findLayout } from '../runtime/tier-layout.ts'
 import { asJson, runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
 import type { World } from '../runtime/world.ts'
@@ -29,14 +30,20 @@ import { auditJournal, listJournal, verifyJournal } from './offline.ts'
 /** What one answer holds at most: ten thousand, and one more that tells that there are more. */
 const listedMax = 10_001
 
-function transportsOf(world: World, layout: Layout, id: string, state: string): Transports {
+function transportsOf(
+  world: World,
+  layout: Layout,
+  id: string,
+  state: string,
+  given: { readonly credentials?: TierCredentials },
+): Transports {
   const { cluster } = layout
   const source = instanceOf(layout, id)?.sourceAddress
   const sourceAddress = source === undefined ? {} : { sourceAddress: source }
   const ownAddresses = layout.edges.flatMap((edge) => edge.listeners.map((listener) => listener.host))
   return {
     smtp: new SmtpTransport(world, { helloName: cluster, ownAddresses, ...sourceAddress }),
-    qmtp: new QmtpTransport(world, { cluster, instance: id, ...sourceAddress }),
+    qmtp: new QmtpTransport(world, { cluster, instance: id, ...sourceAddress, ...given }),
     maildir: new MaildirTransport(world, { root: `${state}/mailboxes`, hostName: `${id}.${cluster}` }),
   }
 }
@@ -58,9 +65,11 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
   if (spec === undefined) throw new Error(`the layout has no instance ${id}`)
   const pool = poolOf(layout, spec.pool)
   if (pool.deliver.kind === 'maildir') await makeMailboxes(world, `${state}/mailboxes`, pool.mailboxes)
-  const transports = transportsOf(world, layout, id, state)
+  const credentials = await openTierCredentials(world, layout, state, 'queue', id)
+  const given = credentials === undefined ? {} : { credentials }
+  const transports = transportsOf(world, layout, id, state, given)
   const bouncePolicyOf = (cluster: string, own: PoolSpec) => new QmailBouncePolicy(bounceOptionsOf(cluster, own))
-  const parts = { layout, id, state, ledger, transports, bouncePolicyOf, onFatal, coordination }
+  const parts = { layout, id, state, ledger, transports, bouncePolicyOf, onFatal, coordination, ...given }
   const instance = new QueueInstance(world, { ...parts, handoverDoors: () => handoverDoors(world) })
   return {
     start: () => instance.start(),

@@ -4,12 +4,16 @@
  * Answers of one batch leave with one write per connection. A client may send any number of packages ahead; past
  * `outstandingBytesMax` it is not read from until answers have gone out. A half package that stands still is dropped.
  * Only peers in the layout's list are served: QMTP has no authentication of its own.
+ *
+ * Where the layout wants TLS, one port serves both: the first byte of a handshake is none that QMTP can begin with. Processes of the
+ * cluster prove themselves in the handshake and are welcomed (`qmtpWelcome`); without TLS only the networks named for it are served. Without
+ * a usable certificate every handshake is refused, so that mail waits at the edges, which answer 451, and never comes in the clear.
  */
 
 import type { ByteString } from '../protocol/byte-string.ts'
-import { type QmtpPackage, type QmtpServerLimits, QmtpServerReader } from '../protocol/qmtp.ts'
+import { type QmtpPackage, type QmtpServerLimits, QmtpServerReader, qmtpWelcome } from '../protocol/qmtp.ts'
 import { AddressList } from '../runtime/address-list.ts'
-import type { Connection, ConnectionHandler, Listener, Timer, World } from '../runtime/world.ts'
+import type { Connection, ConnectionHandler, Listener, Timer, TlsServerOptions, World } from '../runtime/world.ts'
 import type { Intake } from './intake.ts'
 
 export interface QmtpListenLimits {
@@ -21,26 +25,43 @@ export interface QmtpListenLimits {
   readonly packageTimeoutMs: number
 }
 
+/** Who may connect, in CIDR form. */
+export interface QmtpAdmission {
+  readonly acceptFrom: readonly string[]
+  /** Those who need no TLS; absent: nobody needs it, and it is not spoken. */
+  readonly plainFrom?: readonly string[]
+}
+
 export class QmtpServer {
   readonly #world: World
   readonly #intake: Intake
   #limits: QmtpListenLimits
   readonly #sessions = new Set<QmtpSession>()
   #allowed: AddressList
+  #plain: AddressList | undefined
+  #tls: TlsServerOptions | undefined
   #listener: Listener | undefined
   #sweep: Timer | undefined
 
-  constructor(world: World, intake: Intake, limits: QmtpListenLimits, acceptFrom: readonly string[]) {
+  constructor(world: World, intake: Intake, limits: QmtpListenLimits, admission: QmtpAdmission) {
     this.#world = world
     this.#intake = intake
     this.#limits = limits
-    this.#allowed = new AddressList(acceptFrom)
+    this.#allowed = new AddressList(admission.acceptFrom)
+    this.#plain = plainListOf(admission)
   }
 
   /** Rejects where the port cannot be had. */
   async listen(host: string, port: number): Promise<void> {
     this.#listener = await this.#world.network.listen({ host, port }, (connection) => this.#accept(connection))
+    if (this.#tls !== undefined) this.#listener.setTls(this.#tls)
     this.#scheduleSweep()
+  }
+
+  /** For handshakes that begin later; those of undefined are refused. */
+  setTls(options: TlsServerOptions | undefined): void {
+    this.#tls = options
+    if (options !== undefined) this.#listener?.setTls(options)
   }
 
   get address(): { readonly host: string; readonly port: number } | undefined {
@@ -48,8 +69,9 @@ export class QmtpServer {
   }
 
   /** For connections that come later. */
-  apply(acceptFrom: readonly string[], limits: QmtpListenLimits): void {
-    this.#allowed = new AddressList(acceptFrom)
+  apply(admission: QmtpAdmission, limits: QmtpListenLimits): void {
+    this.#allowed = new AddressList(admission.acceptFrom)
+    this.#plain = plainListOf(admission)
     this.#limits = limits
   }
 
@@ -67,7 +89,11 @@ export class QmtpServer {
 
   #accept(connection: Connection): ConnectionHandler {
     const peer = connection.remote.host
-    const session = new QmtpSession(connection, peer, this.#intake, this.#limits, this.#world, () =>
+    const door: Door | undefined =
+      this.#plain === undefined
+        ? undefined
+        : { takesPlain: this.#plain.has(peer), takesTls: () => this.#tls !== undefined }
+    const session = new QmtpSession(connection, peer, this.#intake, this.#limits, this.#world, door, () =>
       this.#sessions.delete(session),
     )
     if (!this.#allowed.has(peer) || this.#sessions.size >= this.#limits.connectionsMax) {
@@ -91,6 +117,20 @@ export class QmtpServer {
   }
 }
 
+function plainListOf({ plainFrom }: QmtpAdmission): AddressList | undefined {
+  return plainFrom === undefined ? undefined : new AddressList(plainFrom)
+}
+
+/** What a client must show before it is listened to. */
+interface Door {
+  readonly takesPlain: boolean
+  readonly takesTls: () => boolean
+}
+
+/** The first byte of a TLS handshake; a package of QMTP begins with a digit. */
+const tlsHandshakeByte = 0x16
+const handshakeMsMax = 10_000
+
 interface Slot {
   replies: ByteString | undefined
   readonly bytes: number
@@ -103,6 +143,9 @@ class QmtpSession implements ConnectionHandler {
   readonly #limits: QmtpListenLimits
   readonly #world: World
   readonly #onClosed: () => void
+  /** Until the client is through it. */
+  #door: Door | undefined
+  #handshake: Timer | undefined
   readonly #reader: QmtpServerReader
   #slots: Slot[] = []
   #outstandingBytes = 0
@@ -119,6 +162,7 @@ class QmtpSession implements ConnectionHandler {
     intake: Intake,
     limits: QmtpListenLimits,
     world: World,
+    door: Door | undefined,
     onClosed: () => void,
   ) {
     this.connection = connection
@@ -126,6 +170,7 @@ class QmtpSession implements ConnectionHandler {
     this.#intake = intake
     this.#limits = limits
     this.#world = world
+    this.#door = door
     this.#onClosed = onClosed
     this.#reader = new QmtpServerReader(limits.reader)
     this.#lastData = world.clock.monotonic()
@@ -133,10 +178,15 @@ class QmtpSession implements ConnectionHandler {
 
   onOpen(): void {}
 
-  onSecure(): void {}
+  onSecure(): void {
+    this.#handshake?.cancel()
+    this.#door = undefined
+    this.connection.write(qmtpWelcome)
+  }
 
   onData(chunk: Buffer): void {
     if (this.#ending) return
+    if (this.#door !== undefined && !this.#isThrough(this.#door, chunk)) return
     this.#lastData = this.#world.clock.monotonic()
     this.#reader.receive(chunk)
     this.#read()
@@ -151,9 +201,34 @@ class QmtpSession implements ConnectionHandler {
     this.finish()
   }
 
-  onClose(): void {
+  onClose(error?: Error): void {
     this.#closed = true
+    this.#handshake?.cancel()
+    if (this.#door !== undefined && error !== undefined) this.#refuse(error.message)
     this.#onClosed()
+  }
+
+  /** True where the client has nothing to prove; else a handshake begins, or all is over. */
+  #isThrough(door: Door, chunk: Buffer): boolean {
+    if (chunk[0] !== tlsHandshakeByte) {
+      if (door.takesPlain) this.#door = undefined
+      else this.#refuse('it speaks without TLS, and its address is not among those that may')
+      return door.takesPlain
+    }
+    if (!door.takesTls()) {
+      this.#refuse('there is no usable certificate here')
+      return false
+    }
+    this.#handshake = this.#world.clock.after(handshakeMsMax, () => this.#refuse('its handshake takes too long'))
+    this.connection.startTls('server', chunk)
+    return false
+  }
+
+  #refuse(why: string): void {
+    this.#world.log.warn('QMTP client refused', { peer: this.#peer, why })
+    this.#door = undefined
+    this.#ending = true
+    this.connection.destroy()
   }
 
   /** Reads no more; closes when every package read has been answered. */

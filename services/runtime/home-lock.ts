@@ -10,7 +10,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { isAlive, ownIdentity, pidOf } from './process-identity.ts'
 
-type HomeLock =
+export type HomeLock =
   | { readonly kind: 'held'; release(): void }
   /** Somebody else has it, or wants it at this moment. */
   | { readonly kind: 'taken'; readonly pid: number }

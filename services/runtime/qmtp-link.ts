@@ -11,12 +11,15 @@
  *
  * The link connects by itself, and again after a loss with growing, jittered pauses. Timeouts are noticed by `check`, which the
  * owner calls about once a second; no timer runs per package. A session grows no older than QMTP section 5 allows.
+ *
+ * With `security` it speaks TLS or not at all. It counts as open once the server has said that it takes the client's certificate: in
+ * TLS 1.3 a client may write before it knows, and a package written then would be `unclear` although nobody could have taken it.
  */
 
 import type { ByteString } from '../protocol/byte-string.ts'
-import { defaultQmtpReplyLimits, type QmtpLetter, QmtpReplyReader } from '../protocol/qmtp.ts'
+import { defaultQmtpReplyLimits, type QmtpLetter, QmtpReplyReader, qmtpWelcome } from '../protocol/qmtp.ts'
 import { reportHandlerFailure } from './handler-failure.ts'
-import type { Address, Connection, ConnectionHandler, Timer, World } from './world.ts'
+import type { Address, Connection, ConnectionHandler, Timer, TlsClientOptions, World } from './world.ts'
 
 export interface QmtpLinkLimits {
   readonly connectTimeoutMs: number
@@ -47,6 +50,9 @@ export interface QmtpLinkPackage {
   settled(outcome: QmtpLinkOutcome): void
 }
 
+/** What TLS is begun with, asked before each connection; or why there can be none now. */
+export type LinkSecurity = () => TlsClientOptions | string
+
 /** `paused`: the last connection failed and the next attempt waits. `closed`: for good. */
 type LinkState = 'new' | 'connecting' | 'open' | 'paused' | 'closed'
 
@@ -68,6 +74,7 @@ export class QmtpLink implements ConnectionHandler {
   readonly address: Address
   readonly #world: World
   readonly #localAddress: string | undefined
+  readonly #security: LinkSecurity | undefined
   #limits: QmtpLinkLimits
   #state: LinkState = 'new'
   #connection: Connection | undefined
@@ -81,17 +88,22 @@ export class QmtpLink implements ConnectionHandler {
   #pumpingSoon = false
   #retiring = false
   #openedAt = 0
+  #connectedAt = 0
+  #tls: TlsClientOptions | undefined
+  /** What came of the server's welcome. */
+  #welcome = ''
   /** When the oldest package in flight was sent, what was written had left, or the last reply was read; the latest of them. */
   #progressAt = 0
   #failures = 0
   #lastError = ''
   #timer: Timer | undefined
 
-  constructor(world: World, address: Address, limits: QmtpLinkLimits, localAddress?: string) {
+  constructor(world: World, address: Address, limits: QmtpLinkLimits, localAddress?: string, security?: LinkSecurity) {
     this.#world = world
     this.address = address
     this.#limits = limits
     this.#localAddress = localAddress
+    this.#security = security
   }
 
   /** True while `offer` takes packages: connected, or about to be. */
@@ -111,6 +123,11 @@ export class QmtpLink implements ConnectionHandler {
   /** Why the last connection was lost, '' while all is well. */
   get lastError(): string {
     return this.#lastError
+  }
+
+  /** It speaks TLS, or not at all. */
+  get secured(): boolean {
+    return this.#security !== undefined
   }
 
   set limits(limits: QmtpLinkLimits) {
@@ -147,6 +164,8 @@ export class QmtpLink implements ConnectionHandler {
     const transmitMs = (this.#transmittingBytes * 1000) / transmitBytesPerSecondMin
     if (this.#inFlight.length > 0 && now - this.#progressAt > this.#limits.replyTimeoutMs + transmitMs)
       this.#drop('no reply in time')
+    else if (this.#state === 'connecting' && now - this.#connectedAt > 2 * this.#limits.connectTimeoutMs)
+      this.#connection?.destroy()
     else if (this.#state === 'open' && now - this.#openedAt > sessionMaxMs) {
       this.#retiring = true
       if (this.#inFlight.length === 0) this.#drop(grewOld)
@@ -175,6 +194,14 @@ export class QmtpLink implements ConnectionHandler {
   #connect(): void {
     this.#state = 'connecting'
     this.#timer = undefined
+    this.#connectedAt = this.#world.clock.monotonic()
+    const tls = this.#security?.()
+    if (typeof tls === 'string') {
+      this.#world.clock.soon(() => this.onClose(new Error(tls)))
+      return
+    }
+    this.#tls = tls
+    this.#welcome = ''
     const local = this.#localAddress === undefined ? {} : { localAddress: this.#localAddress }
     const { host, port } = this.address
     const timeoutMs = this.#limits.connectTimeoutMs
@@ -183,6 +210,11 @@ export class QmtpLink implements ConnectionHandler {
 
   onOpen(): void {
     if (this.#state !== 'connecting') return
+    if (this.#tls === undefined) this.#opened()
+    else this.#connection?.startTls(this.#tls)
+  }
+
+  #opened(): void {
     this.#state = 'open'
     this.#reader = new QmtpReplyReader(defaultQmtpReplyLimits)
     this.#blocked = false
@@ -194,7 +226,9 @@ export class QmtpLink implements ConnectionHandler {
 
   onSecure(): void {}
 
-  onData(chunk: Buffer): void {
+  onData(given: Buffer): void {
+    const chunk = this.#state === 'connecting' ? this.#readWelcome(given) : given
+    if (chunk === undefined) return
     this.#reader.receive(chunk)
     for (;;) {
       const event = this.#reader.next()
@@ -205,6 +239,18 @@ export class QmtpLink implements ConnectionHandler {
       this.#answer(oldest, event)
     }
     this.#pump()
+  }
+
+  /** What follows the welcome, once it is whole. */
+  #readWelcome(chunk: Buffer): Buffer | undefined {
+    const missing = qmtpWelcome.length - this.#welcome.length
+    this.#welcome += chunk.toString('latin1', 0, missing)
+    if (!qmtpWelcome.startsWith(this.#welcome)) this.#connection?.destroy()
+    else if (this.#welcome === qmtpWelcome) {
+      this.#opened()
+      return chunk.subarray(missing)
+    }
+    return undefined
   }
 
   #answer(oldest: InFlight, answer: QmtpAnswer): void {
@@ -235,7 +281,8 @@ export class QmtpLink implements ConnectionHandler {
 
   onClose(error: Error | undefined): void {
     const opened = this.#state === 'open'
-    const why = this.#lastError || (error?.message ?? 'connection closed')
+    const ended = this.#tls === undefined || opened ? 'connection closed' : 'the server did not take our certificate'
+    const why = this.#lastError || (error?.message ?? ended)
     const inFlight = this.#inFlight
     this.#connection = undefined
     this.#inFlight = []

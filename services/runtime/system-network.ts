@@ -7,8 +7,9 @@
  */
 
 import net from 'node:net'
-import tls from 'node:tls'
+import type tls from 'node:tls'
 import { reportHandlerFailure } from './handler-failure.ts'
+import { type ServerTls, securedBy, serverTlsOf, startClientTls, startServerTls } from './system-tls.ts'
 import type {
   Address,
   Connection,
@@ -18,6 +19,7 @@ import type {
   ListenOptions,
   Log,
   Network,
+  Secured,
   TlsClientOptions,
   TlsServerOptions,
 } from './world.ts'
@@ -57,13 +59,13 @@ export class SystemNetwork implements Network {
 
 class SystemListener implements Listener {
   readonly #server: net.Server
-  #context: tls.SecureContext | undefined
+  #tls: ServerTls | undefined
 
   constructor(options: ListenOptions, accept: (connection: Connection) => ConnectionHandler, log: Log) {
     if (options.tls !== undefined) this.setTls(options.tls.options)
     const implicit = options.tls?.mode === 'implicit'
     this.#server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-      const connection = new SystemConnection(socket, () => this.#context, undefined, log)
+      const connection = new SystemConnection(socket, () => this.#tls, undefined, log)
       connection.accepted(accept, implicit)
     })
   }
@@ -95,7 +97,7 @@ class SystemListener implements Listener {
   }
 
   setTls(options: TlsServerOptions): void {
-    this.#context = tls.createSecureContext({ cert: options.certificate, key: options.key, minVersion: 'TLSv1.2' })
+    this.#tls = serverTlsOf(options)
   }
 
   close(): Promise<void> {
@@ -113,20 +115,20 @@ interface OwnedSocket extends net.Socket {
 class SystemConnection implements Connection {
   handler: ConnectionHandler | undefined
   #socket: OwnedSocket
-  readonly #context: (() => tls.SecureContext | undefined) | undefined
+  readonly #serverTls: (() => ServerTls | undefined) | undefined
   readonly #log: Log
   #error: Error | undefined
   #remote: Address | undefined
   #local: Address | undefined
-  #secure: { readonly protocol: string; readonly cipher: string } | undefined
+  #secure: Secured | undefined
 
   constructor(
     socket: net.Socket,
-    context: (() => tls.SecureContext | undefined) | undefined,
+    serverTls: (() => ServerTls | undefined) | undefined,
     handler: ConnectionHandler | undefined,
     log: Log,
   ) {
-    this.#context = context
+    this.#serverTls = serverTls
     this.#log = log
     this.handler = handler
     this.#socket = this.#own(socket)
@@ -142,7 +144,7 @@ class SystemConnection implements Connection {
     return this.#local
   }
 
-  get secure(): { readonly protocol: string; readonly cipher: string } | undefined {
+  get secure(): Secured | undefined {
     return this.#secure
   }
 
@@ -166,12 +168,20 @@ class SystemConnection implements Connection {
     this.#socket.resume()
   }
 
-  startTls(options: TlsClientOptions | 'server'): void {
+  startTls(options: TlsClientOptions | 'server', received?: Buffer): void {
     const plain = this.#socket
-    const upgraded = options === 'server' ? this.#serverTls(plain) : clientTls(plain, options)
+    const server = options === 'server' ? this.#serverTls?.() : undefined
+    if (options === 'server' && server === undefined) throw new Error('this listener has no certificate')
     disown(plain)
+    if (received !== undefined) {
+      plain.pause()
+      plain.unshift(received)
+    }
+    const upgraded = options === 'server' ? startServerTls(plain, server as ServerTls) : startClientTls(plain, options)
+    const mutual = options !== 'server' && options.mutual !== undefined
     this.#socket = this.#own(upgraded)
-    upgraded.once(options === 'server' ? 'secure' : 'secureConnect', () => this.#secured(upgraded))
+    const done = options === 'server' ? 'secure' : 'secureConnect'
+    upgraded.once(done, () => this.#secured(upgraded, server, mutual))
     upgraded.resume()
   }
 
@@ -225,19 +235,19 @@ class SystemConnection implements Connection {
     this.#socket.destroy()
   }
 
-  #secured(upgraded: tls.TLSSocket): void {
+  #secured(upgraded: tls.TLSSocket, server: ServerTls | undefined, mutual: boolean): void {
     try {
-      this.#secure = { protocol: upgraded.getProtocol() ?? '', cipher: upgraded.getCipher().name }
+      const secured = securedBy(upgraded, server?.clients, mutual)
+      if (secured instanceof Error) {
+        this.failed(secured)
+        upgraded.destroy()
+        return
+      }
+      this.#secure = secured
       this.handler?.onSecure()
     } catch (error) {
       this.broke('onSecure', error)
     }
-  }
-
-  #serverTls(plain: net.Socket): tls.TLSSocket {
-    const secureContext = this.#context?.()
-    if (secureContext === undefined) throw new Error('this listener has no certificate')
-    return new tls.TLSSocket(plain, { isServer: true, secureContext, allowHalfOpen: true } as tls.TLSSocketOptions)
   }
 
   #own(socket: net.Socket): OwnedSocket {
@@ -252,11 +262,6 @@ class SystemConnection implements Connection {
   }
 }
 
-function clientTls(plain: net.Socket, options: TlsClientOptions): tls.TLSSocket {
-  const named = net.isIP(options.serverName) === 0 ? { servername: options.serverName } : {}
-  return tls.connect({ socket: plain, rejectUnauthorized: options.verify, minVersion: 'TLSv1.2', ...named })
-}
-
 /** Under TLS the plain socket's events belong to node:tls; its errors reach us through the TLS socket. */
 function disown(socket: OwnedSocket): void {
   socket.off('data', onData)
@@ -269,6 +274,8 @@ function disown(socket: OwnedSocket): void {
 
 function onData(this: net.Socket, chunk: Buffer): void {
   const { owner } = this as OwnedSocket
+  // What a client sent along with the end of a handshake that was refused is nobody's.
+  if (this.destroyed) return
   try {
     owner.handler?.onData(chunk)
   } catch (error) {

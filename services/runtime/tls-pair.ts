@@ -17,5 +17,25 @@ export function tlsPairProblem(pair: TlsServerOptions): string | undefined {
 
 /** Unix milliseconds until which a certificate that OpenSSL can read is valid. */
 export function certificateEndsAt(certificate: Buffer): number {
-  return Date.parse(new X509Certificate(certificate).validTo)
+  return validityOf(new X509Certificate(certificate)).endsAt
+}
+
+export interface Validity {
+  /** Unix milliseconds. */
+  readonly startsAt: number
+  readonly endsAt: number
+}
+
+export function validityOf({ validFrom, validTo }: X509Certificate): Validity {
+  return { startsAt: Date.parse(validFrom), endsAt: Date.parse(validTo) }
+}
+
+/** Each certificate of a PEM file. Throws where one of them is damaged. */
+export function certificatesIn(pem: Buffer): readonly X509Certificate[] {
+  const blocks = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+  return blocks.map((block) => new X509Certificate(block))
+}
+
+export function isSignedBy(certificate: X509Certificate, authority: X509Certificate): boolean {
+  return certificate.checkIssued(authority) && certificate.verify(authority.publicKey)
 }

@@ -9,6 +9,8 @@
  * `protocol/failure.ts` alone.
  */
 
+import type { NameRule } from '../contract/identity.ts'
+
 export interface Timer {
   cancel(): void
 }
@@ -84,8 +86,7 @@ export interface ConnectionHandler {
 export interface Connection {
   readonly remote: Address
   readonly local: Address
-  /** TLS version and cipher while TLS is up. */
-  readonly secure: { readonly protocol: string; readonly cipher: string } | undefined
+  readonly secure: Secured | undefined
   /** Strings are byte strings (latin1). False: wait for `onDrain` before writing much more. */
   write(data: Buffer | string): boolean
   /** Writes between cork and uncork leave as one system call. */
@@ -93,24 +94,47 @@ export interface Connection {
   uncork(): void
   pause(): void
   resume(): void
-  /** As the client: begins TLS on this connection. As the server: the listener's secure context is used. */
-  startTls(options: TlsClientOptions | 'server'): void
+  /**
+   * As the client: begins TLS on this connection. As the server: the listener's secure context is used; `received` is what was read
+   * of the client's handshake already.
+   */
+  startTls(options: TlsClientOptions | 'server', received?: Buffer): void
   /** Sends what is written, then FIN. */
   end(): void
   /** Drops the connection at once. */
   destroy(): void
 }
 
+/** What is known of a connection while TLS is up. */
+export interface Secured {
+  /** TLS version and cipher. */
+  readonly protocol: string
+  readonly cipher: string
+  /** The URIs a peer that had to prove itself is known by (`contract/identity.ts`); none of any other peer. */
+  readonly names: readonly string[]
+}
+
+/** Who may be at the other end of a connection. Anybody else's ends in the handshake, before `onSecure`. */
+export interface TlsPeer {
+  /** PEM, one or several: who must have signed the certificate. */
+  readonly ca: Buffer
+  readonly allowed: NameRule
+}
+
 export interface TlsClientOptions {
   readonly serverName: string
   /** False accepts any certificate: opportunistic TLS. */
   readonly verify: boolean
+  /** Both ends prove themselves; names decide instead of `serverName` and `verify`. */
+  readonly mutual?: TlsPeer & { readonly certificate: Buffer; readonly key: Buffer }
 }
 
 export interface TlsServerOptions {
   /** PEM. */
   readonly certificate: Buffer
   readonly key: Buffer
+  /** Absent: clients need no certificate. */
+  readonly clients?: TlsPeer
 }
 
 export interface ListenOptions {

@@ -76,8 +76,9 @@ class ConfReader {
     const { version, cluster } = frame
     const basePort = frame['base-port']
     const words = { version, cluster, coordination, sharedState, clusterLimits, control: frame.control }
+    const tierTls = frame['tier-tls']
     const ports = { basePort, handoverBasePort: frame['handover-base-port'] ?? basePort + 100 }
-    return { ok: true, conf: deepFreeze({ ...words, ...ports, edge, pools: pools.pools }), notes: this.#notes }
+    return { ok: true, conf: deepFreeze({ ...words, ...ports, tierTls, edge, pools: pools.pools }), notes: this.#notes }
   }
 
   #coordination(input: unknown): Conf['coordination'] | undefined {

@@ -298,6 +298,10 @@ export const confSchema = z
       .record(z.string(), clusterLimitSchema)
       .meta({ description: 'Limits of the whole cluster, by domain or by host of a next hop.' })
       .prefault({}),
+    'tier-tls': oneOf(
+      ['auto', 'always', 'never'],
+      'TLS with certificates of the cluster (qmq ca) between its own processes: auto is off on loopback only.',
+    ).prefault('auto'),
     control: controlSchema,
     edge: edgeSchema,
     pools: z.record(z.string(), poolSchema).meta({ description: 'The pools by name.' }),

@@ -26,9 +26,13 @@ export interface Conf {
   readonly clusterLimits: readonly ClusterLimit[]
   readonly control: ControlConf
   readonly edge: EdgeConf
+  readonly tierTls: TierTls
   /** In the order of the file. */
   readonly pools: readonly PoolConf[]
 }
+
+/** Where processes of the cluster speak TLS with one another; `auto`: with those that do not listen on loopback. */
+export type TierTls = 'auto' | 'always' | 'never'
 
 export interface ControlConf {
   readonly count: number

@@ -113,6 +113,7 @@ const instance = z.strictObject({
   sourceAddress: address.exactOptional(),
   home,
   acceptFrom: z.array(network),
+  tls: z.strictObject({ plainFrom: z.array(network) }).exactOptional(),
 })
 
 const tlsFiles = z.strictObject({

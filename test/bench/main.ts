@@ -13,12 +13,12 @@ import { accept } from './accept.ts'
 import { coordination } from './coordination.ts'
 import { idle } from './idle.ts'
 import type { BenchOptions, Measure, Sample, Subject } from './measure.ts'
-import { qmtp } from './qmtp.ts'
+import { qmtp, qmtps } from './qmtp.ts'
 import { relay } from './relay.ts'
 import { replay } from './replay.ts'
 import { reportOf } from './report.ts'
 
-const measures: readonly Measure[] = [accept, relay, qmtp, idle, replay, coordination]
+const measures: readonly Measure[] = [accept, relay, qmtp, qmtps, idle, replay, coordination]
 const allSubjects: readonly Subject[] = ['postfix', 'floor', 'qmq']
 
 async function main(): Promise<number> {

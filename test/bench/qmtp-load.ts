@@ -1,14 +1,27 @@
 /**
  * A QMTP client in a process of its own: C connections, each with W packages in flight, M packages in all.
  *
- * Run as `node qmtp-load.ts PORT CONNECTIONS WINDOW MESSAGES BYTES RECIPIENT`; prints one JSON line with the milliseconds
- * from the first byte sent to the last reply read, and how many replies were not K. The package is built once.
+ * Run as `node qmtp-load.ts PORT CONNECTIONS WINDOW MESSAGES BYTES RECIPIENT CREDENTIALS`; prints one JSON line with the milliseconds
+ * from the first byte sent to the last reply read, and how many replies were not K. The package is built once. With a directory of credentials it speaks TLS and
+ * waits to be welcomed first.
  */
 
-import { connect } from 'node:net'
+import { readFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 
 const [port = 0, connections = 1, window = 1, messages = 1, bytes = 0] = process.argv.slice(2, 7).map(Number)
 const recipient = process.argv[7] ?? 'sink@customer1.example'
+const credentials = process.argv[8]
+const welcome = '0:,'
+
+function dial(): Socket {
+  if (credentials === undefined) return connect({ port, host: '127.0.0.1', noDelay: true })
+  const [ca, cert, key] = ['ca', 'cert', 'key'].map((name) => readFileSync(join(credentials, `${name}.pem`)))
+  const pair = { ca: ca as Buffer, cert: cert as Buffer, key: key as Buffer }
+  return connectTls({ port, host: '127.0.0.1', checkServerIdentity: () => undefined, ...pair }).setNoDelay()
+}
 
 function netstring(text: string): string {
   return `${text.length}:${text},`
@@ -50,7 +63,7 @@ function counter(each: (letter: string) => void): (chunk: string) => void {
 
 function openConnection(): Promise<() => void> {
   return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+    const socket = dial()
     const send = (): void => {
       if (toSend <= 0) return
       toSend--
@@ -62,18 +75,22 @@ function openConnection(): Promise<() => void> {
       if (answered === messages) finish()
       send()
     })
+    const start = () => {
+      socket.cork()
+      for (let count = 0; count < window; count++) send()
+      socket.uncork()
+    }
+    let welcomed = credentials === undefined
     socket.setEncoding('latin1').on('data', (text: string) => {
+      if (!welcomed) {
+        welcomed = text === welcome
+        return welcomed ? resolve(start) : void socket.destroy()
+      }
       socket.cork()
       receive(text)
       socket.uncork()
     })
-    socket.once('connect', () =>
-      resolve(() => {
-        socket.cork()
-        for (let count = 0; count < window; count++) send()
-        socket.uncork()
-      }),
-    )
+    if (welcomed) socket.once('connect', () => resolve(start))
     socket.once('close', () => {
       process.stderr.write('the server closed the connection\n')
       process.exit(1)

@@ -1,5 +1,5 @@
 /**
- * QMTP accept rate of one queue instance, against the floor in the same run, interleaved.
+ * QMTP accept rate of one queue instance, against the floor in the same run, interleaved; and what TLS costs of it.
  */
 
 import { mkdirSync, rmSync } from 'node:fs'
@@ -18,6 +18,7 @@ interface QmtpSubject {
   readonly name: Subject
   readonly port: number
   readonly pid: number
+  readonly credentials?: { readonly credentials: string }
   stop(): Promise<unknown>
 }
 
@@ -27,11 +28,15 @@ export interface QmtpLoad {
   readonly window: number
   readonly messages: number
   readonly bytes: number
+  /** Directory of a tier's certificates: TLS. */
+  readonly credentials?: string
 }
 
 /** Milliseconds from the first byte to the last K. Throws when any reply was not K. */
 export async function qmtpLoad(load: QmtpLoad): Promise<number> {
-  const args = [client, ...[load.port, load.connections, load.window, load.messages, load.bytes].map(String)]
+  const { port, connections, window, messages, bytes, credentials } = load
+  const tls = credentials === undefined ? [] : ['sink@customer1.example', credentials]
+  const args = [client, ...[port, connections, window, messages, bytes].map(String), ...tls]
   const { stdout } = await runWell(process.execPath, args)
   const { tookMs, refused } = JSON.parse(stdout) as { tookMs: number; refused: number }
   if (refused > 0) throw new Error(`${refused} of ${load.messages} packages were refused`)
@@ -47,6 +52,47 @@ export const qmtp: Measure = {
       if (wanted(options, name)) await runCase(options, name, connections)
     }
   },
+}
+
+export const qmtps: Measure = {
+  name: 'qmtps',
+  what: 'QMTP in over TLS with certificates of both sides, beside the same without',
+  async run(options) {
+    if (!options.subjects.includes('qmq')) return
+    const directory = makeTemporaryDirectory('bench-qmtps', options.directory)
+    const clusters: QmtpSubject[] = []
+    try {
+      for (const tierTls of ['never', 'always'] as const) clusters.push(await startQueue(directory, tierTls))
+      for (const connections of [1, 20])
+        await runTlsCase(options, `10KiB c${connections} x ${windowPackages}`, clusters, connections)
+    } finally {
+      for (const one of clusters) await one.stop()
+      rmSync(directory, { recursive: true, force: true })
+    }
+  },
+}
+
+async function runTlsCase(
+  options: BenchOptions,
+  name: string,
+  clusters: readonly QmtpSubject[],
+  connections: number,
+): Promise<void> {
+  const load = { connections, window: windowPackages, bytes: 10 * 1024 }
+  for (const { port, credentials } of clusters) await qmtpLoad({ ...load, port, messages: 10_000, ...credentials })
+  for (let run = 1; run <= options.runs; run++) {
+    for (const { port, pid, credentials } of clusters) {
+      const messages = options.quick ? 10_000 : 40_000
+      const before = usageOf(pid)
+      const tookMs = await qmtpLoad({ ...load, port, messages, ...credentials })
+      const figures = {
+        messagesPerSecond: messages / (tookMs / 1000),
+        cpuMsPerMessage: usageBetween(before, usageOf(pid)).cpuMs / messages,
+      }
+      const what = `${name}${credentials === undefined ? '' : ' TLS'}`
+      options.record({ measure: 'qmtps', case: what, subject: 'qmq', run, figures })
+    }
+  }
 }
 
 async function runCase(options: BenchOptions, name: string, connections: number): Promise<void> {
@@ -83,11 +129,13 @@ async function startFloor(directory: string): Promise<QmtpSubject> {
   return { name: 'floor', port, pid: child.pid, stop: () => child.stop() }
 }
 
-async function startQueue(directory: string): Promise<QmtpSubject> {
+async function startQueue(directory: string, tierTls: 'never' | 'always' = 'never'): Promise<QmtpSubject> {
   const ports = await clusterPorts()
-  mkdirSync(join(directory, 'qmq'))
+  const place = join(directory, `qmq-${tierTls}`)
+  mkdirSync(place)
   const conf = clusterConf(ports, { deliver: 'hold', customerInstances: 1 })
-  const cluster = new Cluster(join(directory, 'qmq'), conf)
+  const cluster = new Cluster(place, `tier-tls: ${tierTls}\n${conf}`)
   await cluster.untilReady()
-  return { name: 'qmq', port: ports.base + 1, pid: cluster.child.pid, stop: () => cluster.stop() }
+  const tls = tierTls === 'never' ? {} : { credentials: { credentials: join(cluster.state, 'tls/e1') } }
+  return { name: 'qmq', port: ports.base + 1, pid: cluster.child.pid, stop: () => cluster.stop(), ...tls }
 }

@@ -5,7 +5,7 @@
  * peer, and arrive in order. Bytes that had not left are lost with their process; those under way may be.
  */
 
-import type { Address, Connection, ConnectionHandler, TlsClientOptions } from '../../services/runtime/world.ts'
+import type { Address, Connection, ConnectionHandler, Secured, TlsClientOptions } from '../../services/runtime/world.ts'
 import type { NetworkOwner, SimulatedNetworkFabric } from './simulated-network.ts'
 import { systemError } from './system-error.ts'
 
@@ -107,7 +107,7 @@ export class SimulatedConnection implements Connection {
   isOpen = false
   isClosed = false
   isVanished = false
-  secure: { readonly protocol: string; readonly cipher: string } | undefined
+  secure: Secured | undefined
   readonly #link: Link
   #unsent: Buffer[] = []
   #unsentBytes = 0
@@ -169,9 +169,10 @@ export class SimulatedConnection implements Connection {
     this.#later(0, () => this.#readUnread())
   }
 
+  /** Without certificates: who may speak to whom is decided by real handshakes alone, in `test/runtime/`. */
   startTls(_options: TlsClientOptions | 'server'): void {
     this.#later(0, () => {
-      this.secure = { protocol: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384' }
+      this.secure = { protocol: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', names: [] }
       this.handler?.onSecure()
     })
   }

@@ -11,6 +11,7 @@ import type { InstanceState } from '../../contract/operations.ts'
 import { displayText } from '../../protocol/byte-string.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { lockHome } from '../../runtime/home-lock.ts'
+import { CertificateRenewal, ensureCertificates } from '../cluster-certificates.ts'
 import { ClusterLink, layoutSigner } from '../cluster-link.ts'
 import { ClusterTree } from '../cluster-tree.ts'
 import { CommandSignals } from '../command-signals.ts'
@@ -77,6 +78,7 @@ async function start(context: Context, input: Input): Promise<ExitCode | Refused
     const ports = await portsRefused(context.world, context.state, plan.layout)
     if (ports.length > 0) return { why: ports, exit: 1 }
     await writeState(context, plan)
+    await ensureCertificates(context, plan.layout)
     return await carry(context, input, plan, link)
   } finally {
     link?.close()
@@ -94,6 +96,7 @@ async function carry(
   const signals = new CommandSignals()
   const sign = await layoutSigner(context)
   const tree = await ClusterTree.start(context, plan.layout, sign)
+  const renewal = new CertificateRenewal(context, () => tree.layout)
   try {
     await link?.carry(tree, sign)
     tree.run()
@@ -111,6 +114,7 @@ async function carry(
     while ((await signals.next()) === 'reread') await rereadConf(context, tree, link)
     return 0
   } finally {
+    renewal.close()
     await tree.shutDown()
   }
 }

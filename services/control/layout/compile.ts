@@ -101,8 +101,16 @@ function compileInstances(conf: Conf, pool: PoolConf, members: readonly string[]
       ...source,
       home: `instances/${id}`,
       acceptFrom: networks,
+      ...compileTls(conf, pool),
     }
   })
+}
+
+/** Hosts of others that may hand it mail need not be able to do TLS; those of the cluster do it wherever a wire is between. */
+function compileTls({ tierTls }: Conf, { address, acceptFrom }: PoolConf): Pick<InstanceSpec, 'tls'> {
+  if (tierTls === 'never' || (tierTls === 'auto' && isLoopback(address))) return {}
+  const near = tierTls === 'auto' ? loopbackNetworks : []
+  return { tls: { plainFrom: [...new Set([...near, ...acceptFrom])] } }
 }
 
 /** The addresses a hand-over from inside the cluster can come from. */
@@ -111,8 +119,10 @@ function clusterNetworks(conf: Conf): readonly string[] {
   const hosts = [host, ...conf.pools.flatMap(({ address, sourceAddress }) => [address, sourceAddress ?? address])]
   const own = hosts.filter((address) => address !== '0.0.0.0' && address !== '::' && !isLoopback(address))
   const networks = own.map((address) => `${address}/${(ipBytes(address)?.length ?? 4) * 8}`)
-  return [...new Set(['127.0.0.0/8', '::1/128', ...networks])]
+  return [...new Set([...loopbackNetworks, ...networks])]
 }
+
+const loopbackNetworks = ['127.0.0.0/8', '::1/128']
 
 function isLoopback(address: string): boolean {
   return address.startsWith('127.') || address === '::1'

@@ -5,7 +5,7 @@
  * line, one is put before it. Replies are kept word by word, one per recipient; what they mean is decided here.
  */
 
-import type { Attempt, Outcome } from '../../contract/delivery.ts'
+import type { Attempt, Outcome, QmtpHost } from '../../contract/delivery.ts'
 import type { ByteString } from '../../protocol/byte-string.ts'
 import type { Failure } from '../../protocol/failure.ts'
 import { permanent, temporary } from '../../protocol/failure.ts'
@@ -13,7 +13,7 @@ import { receivedLine, transactionIdOfReceived } from '../../protocol/headers.ts
 import { mailDate } from '../../protocol/mail-date.ts'
 import { encodeQmtpHead, encodeQmtpTail } from '../../protocol/qmtp.ts'
 import type { QmtpAnswer, QmtpLink, QmtpLinkOutcome, QmtpLinkPackage } from '../../runtime/qmtp-link.ts'
-import type { Address, Connection } from '../../runtime/world.ts'
+import type { Connection } from '../../runtime/world.ts'
 
 export interface QmtpOrigin {
   readonly cluster: string
@@ -63,7 +63,7 @@ export class QmtpDelivery implements QmtpLinkPackage {
     this.recipientCount = attempt.recipients.length
   }
 
-  get hosts(): readonly Address[] {
+  get hosts(): readonly QmtpHost[] {
     return this.attempt.destination.kind === 'qmtp' ? this.attempt.destination.hosts : []
   }
 

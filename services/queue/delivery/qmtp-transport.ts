@@ -9,13 +9,15 @@
  * from inside `attempt`. One timer serves all links, and only while there are any.
  */
 
-import type { Attempt, Outcome, Transport } from '../../contract/delivery.ts'
+import type { Attempt, Outcome, QmtpHost, Transport } from '../../contract/delivery.ts'
 import { sameForAll } from '../../contract/delivery.ts'
+import { tierIdentity } from '../../contract/identity.ts'
 import type { Failure } from '../../protocol/failure.ts'
 import { temporary } from '../../protocol/failure.ts'
 import { sha256 } from '../../runtime/digest.ts'
 import type { QmtpLinkLimits, QmtpLinkOutcome } from '../../runtime/qmtp-link.ts'
 import { QmtpLink } from '../../runtime/qmtp-link.ts'
+import { securityTo, type TierCredentials } from '../../runtime/tier-credentials.ts'
 import type { Address, Timer, World } from '../../runtime/world.ts'
 import { handoffLimitTable, standardLimits } from '../../settings/limits.ts'
 import { BodyLoader } from './body-loader.ts'
@@ -57,6 +59,8 @@ export interface QmtpTransportOptions {
   readonly cluster: string
   readonly instance: string
   readonly sourceAddress?: string
+  /** For hops to instances of the cluster that speak TLS. */
+  readonly credentials?: TierCredentials
   readonly limits?: Partial<QmtpTransportLimits>
 }
 
@@ -139,20 +143,24 @@ export class QmtpTransport implements Transport {
       const host = hosts[(first + step) % hosts.length]!
       const name = nameOf(host)
       if (delivery.boundTo === undefined ? delivery.tried.has(name) : delivery.boundTo !== name) continue
-      const link = this.#linkTo(host, name)
+      const link = this.#linkTo(host)
       if (link.accepting) return link
     }
     return undefined
   }
 
-  #linkTo(host: Address, name: string): QmtpLink {
+  #linkTo({ host, port, instance }: QmtpHost): QmtpLink {
     const usedAt = this.#world.clock.monotonic()
+    const name = `${host}:${port} ${instance ?? ''}`
     const kept = this.#links.get(name)
     if (kept !== undefined) {
       kept.usedAt = usedAt
       return kept.link
     }
-    const link = new QmtpLink(this.#world, host, this.#limits, this.#options.sourceAddress)
+    const { cluster, sourceAddress, credentials } = this.#options
+    const own = instance === undefined ? undefined : tierIdentity(cluster, 'queue', instance)
+    const security = own === undefined ? undefined : securityTo(credentials, own)
+    const link = new QmtpLink(this.#world, { host, port }, this.#limits, sourceAddress, security)
     this.#links.set(name, { link, usedAt })
     link.start()
     return link

@@ -9,7 +9,7 @@
  */
 
 import type { Destination } from '../../contract/delivery.ts'
-import { destinationOf } from '../../contract/delivery.ts'
+import { destinationOf, qmtpHostOf } from '../../contract/delivery.ts'
 import type { DeliverSpec, InstanceSpec, Layout, PoolSpec } from '../../contract/layout.ts'
 import { instanceOf, poolOf, takersOfPool } from '../../contract/layout.ts'
 import { domainOf, findByDomain, RoutingTable } from '../../contract/routing.ts'
@@ -39,7 +39,7 @@ export class Router {
       const pool = poolOf(layout, name)
       this.#pools.set(name, pool)
       this.#nextHops.set(name, new Map(pool.nextHops.map((hop) => [hop.key, hop.deliver])))
-      const hosts = takersOfPool(layout, name).map(({ host, port }) => ({ host, port }))
+      const hosts = takersOfPool(layout, name).map(qmtpHostOf)
       this.#instances.set(name, { key: `pool:${name}`, kind: 'qmtp', hosts })
     }
   }

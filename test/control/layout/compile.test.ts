@@ -80,6 +80,33 @@ test('only the cluster itself may hand mail to an instance, and who is named', (
   assert.equal(instances.find(({ id }) => id === '90')?.sourceAddress, '192.0.2.90')
 })
 
+test('TLS is spoken where a wire is between, and hosts of others may go without', () => {
+  const tlsOf = (rule: string, pool: string) => {
+    const conf = shippedConf.replace('tier-tls: auto', `tier-tls: ${rule}`)
+    return layoutOf(conf.replace('ids: 80', `ids: 80\n    ${pool}`)).instances.map(({ id, tls }) => [
+      id,
+      tls?.plainFrom,
+    ])
+  }
+  const loopback = ['127.0.0.0/8', '::1/128']
+  const at = 'address: 192.0.2.80'
+  const rest = (plainFrom: readonly string[] | undefined) => ['00', '01', '02', '90', '99'].map((id) => [id, plainFrom])
+  const withoutInternet = (rows: (string | readonly string[] | undefined)[][]) => rows.filter(([id]) => id !== '80')
+  const internet = (rows: (string | readonly string[] | undefined)[][]) => rows.find(([id]) => id === '80')?.[1]
+  assert.deepEqual(withoutInternet(tlsOf('auto', at)), rest(undefined))
+  assert.deepEqual(internet(tlsOf('auto', at)), loopback)
+  assert.deepEqual(internet(tlsOf('auto', `${at}\n    accept-from: [198.51.100.0/24]`)), [
+    ...loopback,
+    '198.51.100.0/24',
+  ])
+  assert.deepEqual(internet(tlsOf('auto', 'address: 0.0.0.0')), loopback)
+  assert.equal(internet(tlsOf('never', at)), undefined)
+  assert.deepEqual(withoutInternet(tlsOf('always', at)), rest([]))
+  assert.deepEqual(internet(tlsOf('always', `${at}\n    accept-from: [198.51.100.0/24]`)), ['198.51.100.0/24'])
+  const read = readLayout(JSON.parse(JSON.stringify(layoutOf(shippedConf.replace('ids: 80', `ids: 80\n    ${at}`)))))
+  assert.ok(read.ok, read.ok ? '' : read.why)
+})
+
 test('double bounces go to a postmaster who has a mailbox, else to the one of the cluster', () => {
   assert.equal(shippedLayout(1).pools[0]?.doubleBounceTo, 'postmaster@example.com')
   const without = layoutOf(shippedConf.replace('postmaster@example.com, ', ''))
