@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util'
 import { findTool } from '../support/tools.ts'
 import { accept } from './accept.ts'
 import { coordination } from './coordination.ts'
+import { handover } from './handover.ts'
 import { idle } from './idle.ts'
 import type { BenchOptions, Measure, Sample, Subject } from './measure.ts'
 import { qmtp, qmtps } from './qmtp.ts'
@@ -18,7 +19,7 @@ import { relay } from './relay.ts'
 import { replay } from './replay.ts'
 import { reportOf } from './report.ts'
 
-const measures: readonly Measure[] = [accept, relay, qmtp, qmtps, idle, replay, coordination]
+const measures: readonly Measure[] = [accept, relay, qmtp, qmtps, handover, idle, replay, coordination]
 const allSubjects: readonly Subject[] = ['postfix', 'floor', 'qmq']
 
 async function main(): Promise<number> {

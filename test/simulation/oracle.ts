@@ -142,7 +142,7 @@ function isExcused(truth: Truth, first: Arrival, second: Arrival): boolean {
   if (first.id !== second.id && wasTriedAgain(truth, second.recipient)) return true
   if (isBounce(first) && first.id !== second.id) return wasReportTriedAgain(truth, first)
   if (isBounce(first) && truth.faults.size > 0 && poolChanged(truth, second)) return true
-  const mayHaveMoved = truth.drains.some(({ host, atMs }) => host === first.from && atMs >= first.atMs)
+  const mayHaveMoved = truth.drains.some(({ host, atMs }) => host === first.from && atMs <= second.atMs)
   if (first.from !== second.from && !mayHaveMoved)
     return diskFailed(truth, first.from) || diskFailed(truth, second.from)
   if (!first.isConfirmed && truth.faults.size > 0) return true

@@ -44,7 +44,7 @@ export interface Crash {
   readonly kind: 'kill' | 'power' | 'disk'
 }
 
-/** From this instant an instance may have handed over what it had tried before. */
+/** From this instant an instance may hand over what it has tried, once its running attempts have ended. */
 export interface DrainBegun {
   readonly atMs: number
   readonly host: string
