@@ -22,6 +22,7 @@ const groups: Readonly<Record<string, string>> = {
   queue: 'look into the queues',
   plan: 'see and steer what is being drained',
   context: 'name clusters on other hosts',
+  nats: 'what the NATS servers need to know',
 }
 
 export async function parseCommandLine(

@@ -23,6 +23,7 @@ import { checkVerb } from './verbs/check.ts'
 import { completionVerb } from './verbs/completion.ts'
 import { contextVerbs } from './verbs/context.ts'
 import { instanceVerbs } from './verbs/drain.ts'
+import { natsVerbs } from './verbs/nats.ts'
 import { ordersVerb } from './verbs/orders.ts'
 import { planVerbs } from './verbs/plan.ts'
 import { queueVerbs } from './verbs/queue.ts'
@@ -38,7 +39,7 @@ import { versionVerb } from './verbs/version.ts'
 
 const verbs: readonly Verb[] = [
   ...[upVerb, runVerb, statusVerb, topVerb, sendVerb, scaleVerb],
-  ...[...instanceVerbs, ...planVerbs, ...queueVerbs],
+  ...[...instanceVerbs, ...planVerbs, ...queueVerbs, ...natsVerbs],
   ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb, ...contextVerbs],
   ...[completionVerb(() => verbs), versionVerb],
 ]

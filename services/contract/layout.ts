@@ -21,6 +21,8 @@ export interface Layout {
   readonly fence: number
   /** The name this cluster greets and bounces with (`control/me`). */
   readonly cluster: string
+  /** The NATS servers by which hosts share records. Absent: coordination is in `qmq up` itself, on one host. */
+  readonly coordination?: NatsSpec
   readonly control: readonly ControlSpec[]
   readonly edges: readonly EdgeSpec[]
   /** In the order of the file. */
@@ -32,6 +34,23 @@ export interface Layout {
   readonly scaled: readonly ScaledPool[]
   /** What is being drained, at most one plan a pool. */
   readonly plans: readonly DrainPlan[]
+}
+
+/** Files and directories are relative to the state directory, or absolute. Secrets are in files, never here. */
+export interface NatsSpec {
+  /** `host:port`; an IPv6 host in brackets. */
+  readonly servers: readonly string[]
+  /**
+   * Directory with a file per client: an nkey's seed `<client>.nk` or `<client>.creds`, client being an instance's id, `up`, `operator` or
+   * `viewer`. Where there is no such directory the servers let everybody in.
+   */
+  readonly credentials: string
+  /** All log in by this name, with the password in `<credentials>/password`. */
+  readonly user?: string
+  /** Absent: TLS only where the server asks for it. Present: never without. */
+  readonly tls?: { readonly caFile?: string; readonly certificateFile?: string; readonly keyFile?: string }
+  /** Copies of each record. Absent: three where the servers are a cluster, else one. */
+  readonly replicas?: number
 }
 
 export interface ScaledPool {

@@ -3,7 +3,7 @@
  * `operationSubject(instance, name)`; shapes are stable and part of the CLI's `-o json`.
  */
 
-/** `state/<id>` in coordination, renewed every `heartbeatMs`. */
+/** `state/<id>` in coordination (`state-record.ts`), renewed every `heartbeatMs`. */
 export interface InstanceState {
   readonly id: string
   readonly tier: 'edge' | 'queue' | 'control'
@@ -17,6 +17,10 @@ export interface InstanceState {
   readonly startedAt: number
   readonly at: number
   readonly load: InstanceLoad
+  /** The last layout it was offered and did not take; gone once it has taken one, or hears the one in force again. */
+  readonly layoutRefused?: Trouble
+  /** NATS cannot be reached from here; mail is carried by the layout at hand. */
+  readonly coordinationLost?: Trouble
   /** Queue instances that drain or take over. */
   readonly drain?: DrainProgress
   /** Control processes. */
@@ -34,6 +38,12 @@ export interface PlanProgress {
   readonly plan: string
   /** What is waited for, one line each; empty while something is being done. */
   readonly why: readonly string[]
+}
+
+export interface Trouble {
+  readonly why: string
+  /** Unix milliseconds. */
+  readonly at: number
 }
 
 /** How far a leaving instance is with its plan. Counts are messages. */

@@ -5,26 +5,33 @@
 
 import { type Coordination, layoutKey, type WriteResult } from '../contract/coordination.ts'
 import type { Layout } from '../contract/layout.ts'
-import { asJson } from '../runtime/tier-process.ts'
-import { readLayout } from '../settings/layout-record.ts'
+import type { Signer, Verifier } from '../runtime/signature.ts'
+import { openLayout, signLayout } from '../runtime/signed-layout.ts'
 
 export interface LayoutInForce {
   readonly layout: Layout
   readonly revision: number
 }
 
-export class LayoutRegister {
-  readonly #coordination: Coordination
+export interface LayoutRegisterParts {
+  readonly coordination: Coordination
+  readonly signer: Signer
+  /** Those that may have signed the layout in force. Read anew each time: a key may change while we run. */
+  readonly keys: () => Promise<readonly Verifier[]>
+}
 
-  constructor(coordination: Coordination) {
-    this.#coordination = coordination
+export class LayoutRegister {
+  readonly #parts: LayoutRegisterParts
+
+  constructor(parts: LayoutRegisterParts) {
+    this.#parts = parts
   }
 
   /** In words, where there is none that can be followed. Rejects where the store cannot be reached. */
   async read(): Promise<LayoutInForce | string> {
-    const entry = await this.#coordination.get(layoutKey)
+    const entry = await this.#parts.coordination.get(layoutKey)
     if (entry === undefined) return 'there is no layout in coordination yet'
-    const reading = readLayout(entry.value)
+    const reading = openLayout(entry.value, await this.#parts.keys())
     return reading.ok ? { layout: reading.layout, revision: entry.revision } : reading.why
   }
 
@@ -32,6 +39,7 @@ export class LayoutRegister {
   async write(next: Layout, { layout, revision }: LayoutInForce, fence: number): Promise<WriteResult> {
     if (layout.fence > fence) return { kind: 'conflict' }
     if (next.epoch <= layout.epoch || next.fence < layout.fence) throw new Error('a layout only goes forward')
-    return await this.#coordination.update(layoutKey, asJson(next), revision)
+    const { coordination, signer } = this.#parts
+    return await coordination.update(layoutKey, signLayout(signer, next), revision)
   }
 }

@@ -51,6 +51,8 @@ export interface NatsCoordinationParts {
   readonly client: string
   /** Makes the buckets where they are missing, and gives them their form. */
   readonly makesBuckets: boolean
+  /** Copies of each record. Absent: three on a cluster, else one. */
+  readonly replicas?: number
   readonly lifetimes?: KeyLifetimes
   readonly pollMs?: number
   readonly reconnectMsMax?: number
@@ -193,10 +195,10 @@ export class NatsCoordination implements Coordination {
   }
 
   async #dial(): Promise<void> {
-    const { servers, tls, client, callTimeoutMs = callTimeoutMsDefault } = this.#parts
+    const { tls, client, callTimeoutMs = callTimeoutMsDefault } = this.#parts
     try {
       const link = await NatsLink.open({
-        servers,
+        servers: this.#shuffled(),
         ...(tls === undefined ? {} : { tls }),
         authentication: await this.#parts.authentication(),
         name: `qmq ${client}`,
@@ -212,12 +214,22 @@ export class NatsCoordination implements Coordination {
     }
   }
 
+  /** So that clients spread over the servers. */
+  #shuffled(): readonly string[] {
+    const { servers, random } = this.#parts
+    return servers
+      .map((server) => ({ server, place: random.below(1_000_000) }))
+      .toSorted((one, other) => one.place - other.place)
+      .map(({ server }) => server)
+  }
+
   #linked(link: NatsLink): void {
     this.#link = link
     this.#bases.clear()
     this.#tell(undefined)
     this.#exchange.linked(link)
     for (const standing of this.#watches) this.#listen(link, standing)
+    if (this.#parts.makesBuckets) this.#makeBuckets().catch(() => {})
     const since = this.#parts.clock.monotonic()
     link.closed
       .then((why) => {
@@ -230,6 +242,13 @@ export class NatsCoordination implements Coordination {
         this.#dialLater()
       })
       .catch((error: unknown) => this.#tell(errorText(error)))
+  }
+
+  /** All of them, whichever we use ourselves: others wait for them. What fails is told, and tried again by whoever uses one. */
+  async #makeBuckets(): Promise<void> {
+    await this.#reading(async (link) => {
+      for (const bucket of bucketsOf('')) await this.#baseOf(link, bucket)
+    })
   }
 
   /** Half of the pause is chance, so that a cluster does not come back as one. */
@@ -364,11 +383,12 @@ export class NatsCoordination implements Coordination {
   async #baseOf(link: NatsLink, bucket: Bucket): Promise<number> {
     const known = this.#bases.get(bucket.kind)
     if (known !== undefined) return known
-    const { makesBuckets, lifetimes = keyLifetimes } = this.#parts
+    const { makesBuckets, replicas, lifetimes = keyLifetimes } = this.#parts
     const maxAgeMs = maxAgeMsOf(bucket.kind, lifetimes)
     if (makesBuckets) {
       const changes = changeSubject(bucket)
-      await link.formBucket({ stream: bucket.stream, subjects: `${bucket.prefix}>`, maxAgeMs, changes })
+      const form = { stream: bucket.stream, subjects: `${bucket.prefix}>`, maxAgeMs, changes }
+      await link.formBucket({ ...form, ...(replicas === undefined ? {} : { replicas }) })
     }
     const facts = await link.bucketFacts(bucket.stream)
     const base = revisionBase(facts.createdMs)

@@ -5,13 +5,24 @@
  * `notes` are lawful settings that need something from the machine, such as the right to use ports below 1024.
  */
 
-import type { DeliverSpec, ListenerKind, Role } from '../contract/layout.ts'
+import type { DeliverSpec, ListenerKind, NatsSpec, Role } from '../contract/layout.ts'
 import type { Conf, EdgeConf, PoolConf } from './conf.ts'
 import { checkConf, type Draft } from './conf-checks.ts'
 import { explainIssue, type Problem, type SchemaIssue } from './conf-problem.ts'
-import { type EdgeInput, edgeSchema, type FrameInput, frameSchema, type PoolInput, poolSchema } from './conf-schema.ts'
+import {
+  type CoordinationInput,
+  coordinationSchema,
+  coordinationWordSchema,
+  type EdgeInput,
+  edgeSchema,
+  type FrameInput,
+  frameSchema,
+  type PoolInput,
+  poolSchema,
+} from './conf-schema.ts'
 import { deepFreeze } from './deep-freeze.ts'
 import { poolLimitTable } from './limits.ts'
+import type { NatsServers } from './nats-servers.ts'
 import { readDomain } from './network.ts'
 import { type KeyPath, readYaml, type YamlDocument } from './yaml-document.ts'
 
@@ -43,7 +54,10 @@ class ConfReader {
 
   read(): ConfReading {
     const frame = this.#parse<FrameInput>(frameSchema, this.#document.value ?? Object.create(null), [])
-    const sections: { edge?: unknown; pools?: unknown } = isSection(this.#document.value) ? this.#document.value : {}
+    const sections: { coordination?: unknown; edge?: unknown; pools?: unknown } = isSection(this.#document.value)
+      ? this.#document.value
+      : {}
+    const coordination = this.#coordination(sections.coordination)
     const edge = this.#edge(sections.edge)
     const pools = this.#pools(sections.pools)
     const draft: Draft = { ...frame, edge, ...pools }
@@ -51,14 +65,29 @@ class ConfReader {
       problem: (path, of, message, remedy) => this.#add(this.#problems, path, of, message, remedy),
       note: (path, of, message, remedy) => this.#add(this.#notes, path, of, message, remedy),
     })
-    if (frame === undefined || edge === undefined || this.#problems.length > 0) {
+    if (frame === undefined || edge === undefined || coordination === undefined || this.#problems.length > 0) {
       return { ok: false, problems: this.#problems.toSorted((a, b) => a.line - b.line || a.column - b.column) }
     }
-    const { version, cluster, coordination } = frame
+    const { version, cluster } = frame
     const basePort = frame['base-port']
     const words = { version, cluster, coordination, sharedState: frame['shared-state'], control: frame.control }
     const ports = { basePort, handoverBasePort: frame['handover-base-port'] ?? basePort + 100 }
     return { ok: true, conf: deepFreeze({ ...words, ...ports, edge, pools: pools.pools }), notes: this.#notes }
+  }
+
+  #coordination(input: unknown): Conf['coordination'] | undefined {
+    const path = ['coordination']
+    if (input === undefined) return 'embedded'
+    if (!isSection(input)) {
+      const word = this.#parse<'embedded' | NatsServers>(coordinationWordSchema, input, path)
+      return word === undefined || word === 'embedded' ? word : natsConf({ servers: word, credentials: 'keys/nats' })
+    }
+    const section = this.#parse<CoordinationInput>(coordinationSchema, input, path)
+    if (section?.tls !== undefined && (section.tls.certificate === undefined) !== (section.tls.key === undefined)) {
+      const remedy = 'write certificate: and key:, or neither'
+      this.#add(this.#problems, [...path, 'tls'], 'key', 'a certificate is of no use without its key', remedy)
+    }
+    return section === undefined ? undefined : natsConf(section)
   }
 
   #edge(input: unknown): EdgeConf | undefined {
@@ -145,6 +174,22 @@ interface Parser {
 function standardDeliver(role: Role): DeliverSpec | undefined {
   if (role === 'internal') return { kind: 'maildir' }
   return role === 'customer' ? undefined : { kind: 'mx' }
+}
+
+function natsConf({ servers: named, credentials, tls, replicas }: CoordinationInput): NatsSpec {
+  const { servers, isSecure, user } = named
+  const { ca, certificate, key } = tls ?? {}
+  const files = {
+    ...(ca === undefined ? {} : { caFile: ca }),
+    ...(certificate === undefined ? {} : { certificateFile: certificate }),
+    ...(key === undefined ? {} : { keyFile: key }),
+  }
+  return {
+    ...{ servers, credentials },
+    ...(user === undefined ? {} : { user }),
+    ...(isSecure || tls !== undefined ? { tls: files } : {}),
+    ...(replicas === undefined ? {} : { replicas }),
+  }
 }
 
 function edgeConf(edge: EdgeInput): EdgeConf {

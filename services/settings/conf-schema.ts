@@ -12,6 +12,7 @@ import { deliverPattern, readDeliver } from './deliver.ts'
 import { durationPattern, readDuration, writeDuration } from './duration.ts'
 import { instanceIdsPattern, readInstanceIds } from './instance-ids.ts'
 import { edgeLimitTable, handoffLimitTable, type Limit, limitKey, poolLimitTable, writeLimit } from './limits.ts'
+import { type NatsServers, natsServersPattern, readNatsServers } from './nats-servers.ts'
 import { readAddress, readDomain, readHostName, readMailAddress, readNetwork } from './network.ts'
 import { meantInstead, type Reading, right, shown, wrong } from './reading.ts'
 import { readSize, sizePattern } from './size.ts'
@@ -195,11 +196,47 @@ const controlSchema = z
   .meta({ description: 'The control plane: scales and drains, answers operators.' })
   .prefault({})
 
+const serversForm = {
+  anyOf: [
+    { type: 'string', pattern: natsServersPattern },
+    { type: 'array', items: { type: 'string', pattern: natsServersPattern }, minItems: 1 },
+  ],
+}
+
+export const coordinationSchema = z
+  .strictObject({
+    servers: read(readNatsServers, serversForm, 'NATS servers: nats://HOST:PORT, or tls://, several after commas.'),
+    credentials: read(
+      directoryName,
+      text,
+      'Directory with a key file per process, as `qmq nats keys` makes it; relative ones are below the state directory.',
+    ).prefault('keys/nats'),
+    tls: z
+      .strictObject({
+        ca: read(fileName, text, 'PEM file with the authorities that sign the servers.').optional(),
+        certificate: read(fileName, text, 'PEM file with the certificate of this side.').optional(),
+        key: read(fileName, text, 'PEM file with the private key of this side.').optional(),
+      })
+      .meta({ description: 'TLS to the servers; relative names are below the state directory.' })
+      .optional(),
+    replicas: number(1, 5, 'How many servers keep each record; three where they are a cluster, else one.').optional(),
+  })
+  .meta({ description: 'Coordination over NATS.' })
+
+const embeddedOrServers = read(
+  readCoordinationWord,
+  { type: 'string', pattern: `^embedded$|${natsServersPattern}` },
+  'embedded: in `qmq up` itself, for one host; else the NATS servers, nats://HOST:PORT.',
+)
+
 export const confSchema = z
   .strictObject({
     version: read(versionOne, { const: 1 }, 'Version of this file: 1.'),
     cluster: read(clusterName, text, 'Name the cluster greets and bounces with (control/me).'),
-    coordination: oneOf(['embedded'], 'Where tiers share the layout and their state.').prefault('embedded'),
+    coordination: z
+      .union([embeddedOrServers, coordinationSchema])
+      .meta({ description: 'Where tiers share the layout and their state.' })
+      .prefault('embedded'),
     'shared-state': oneOf(['embedded'], 'Where edges share counters.').prefault('embedded'),
     'base-port': number(1, 65_535 - 99, 'QMTP port of instance 00; instance NN listens on base-port + NN.').prefault(
       20_900,
@@ -216,9 +253,17 @@ export const confSchema = z
   .meta({ title: 'conf-qmq', description: 'A qmq mail cluster.' })
 
 /** The same without its large sections, which are checked one by one so that a fault in one hides none in another. */
-export const frameSchema = confSchema.extend({ edge: z.unknown().optional(), pools: z.unknown().optional() })
+export const frameSchema = confSchema.extend({
+  coordination: z.unknown().optional(),
+  edge: z.unknown().optional(),
+  pools: z.unknown().optional(),
+})
+
+/** `coordination:` in one word, without section. */
+export const coordinationWordSchema = embeddedOrServers
 
 export type FrameInput = z.output<typeof frameSchema>
+export type CoordinationInput = z.output<typeof coordinationSchema>
 export type EdgeInput = z.output<typeof edgeSchema>
 export type PoolInput = z.output<typeof poolSchema>
 
@@ -230,6 +275,18 @@ export function confJsonSchema(): JsonForm {
 function fileName(input: unknown): Reading<string> {
   if (typeof input === 'string' && input !== '' && !input.endsWith('/')) return right(input)
   return wrong(`${shown(input)} is not a file name`, 'write the name of a PEM file')
+}
+
+function directoryName(input: unknown): Reading<string> {
+  if (typeof input === 'string' && /^[^\0\n]{1,1024}$/.test(input)) return right(input.replace(/(?<=.)\/+$/, ''))
+  return wrong(`${shown(input)} is not a directory`, 'write the name of a directory')
+}
+
+function readCoordinationWord(input: unknown): Reading<'embedded' | NatsServers> {
+  if (input === 'embedded') return right(input)
+  const reading = readNatsServers(input)
+  if (reading.ok || !/^\w+$/.test(String(input))) return reading
+  return wrong(`${shown(input)} is no way to coordinate`, 'write embedded or nats://HOST:PORT')
 }
 
 function positiveDuration(input: unknown): Reading<number> {

@@ -3,12 +3,12 @@
  * the contract. Made by `readConf` alone; the layout is compiled from it.
  */
 
-import type { DeliverSpec, EdgeLimits, HandoffLimits, ListenerKind, Role } from '../contract/layout.ts'
+import type { DeliverSpec, EdgeLimits, HandoffLimits, ListenerKind, NatsSpec, Role } from '../contract/layout.ts'
 
 export interface Conf {
   readonly version: 1
   readonly cluster: string
-  readonly coordination: 'embedded'
+  readonly coordination: 'embedded' | NatsSpec
   readonly sharedState: 'embedded'
   readonly basePort: number
   /** Hand-over port of instance 00. */

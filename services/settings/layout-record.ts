@@ -115,11 +115,29 @@ const instance = z.strictObject({
   acceptFrom: z.array(network),
 })
 
+const nats = z.strictObject({
+  servers: z.array(z.string().regex(/^(?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+):[0-9]{1,5}$/)).min(1),
+  credentials: file,
+  user: z
+    .string()
+    .regex(/^[A-Za-z0-9_.-]{1,64}$/)
+    .exactOptional(),
+  tls: z
+    .strictObject({
+      caFile: file.exactOptional(),
+      certificateFile: file.exactOptional(),
+      keyFile: file.exactOptional(),
+    })
+    .exactOptional(),
+  replicas: z.int().min(1).max(5).exactOptional(),
+})
+
 const layoutSchema = z.strictObject({
   version: z.literal(layoutVersion),
   epoch: z.int().min(1),
   fence: amount,
   cluster: written(readHostName),
+  coordination: nats.exactOptional(),
   control: z.array(control),
   edges: z.array(edge),
   pools: z.array(pool).min(1),

@@ -9,7 +9,7 @@ import { NatsCoordination, type NatsCoordinationParts } from '../../services/run
 import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { SystemRandom } from '../../services/runtime/system-random.ts'
 import { Child } from '../support/child.ts'
-import { NatsServer } from '../support/nats-server.ts'
+import { NatsServer, natsPrograms } from '../support/nats-server.ts'
 import { coordinationContract, eventually, type OpenBackEnd } from './contract.ts'
 import { leaseContract } from './lease-contract.ts'
 
@@ -46,27 +46,29 @@ async function putUntilTaken(coordination: Coordination, key: string, value: num
   }
 }
 
-describe('with one server for the suite', () => {
-  let server: NatsServer
-  before(async () => {
-    server = await NatsServer.start()
-  })
-  after(() => server.remove())
+for (const { name, path: program } of natsPrograms()) {
+  describe(`with one ${name} for the suite`, () => {
+    let server: NatsServer
+    before(async () => {
+      server = await NatsServer.start({ program })
+    })
+    after(() => server.remove())
 
-  const open: OpenBackEnd = async (lifetimes) => {
-    const more = lifetimes === undefined ? {} : { lifetimes, pollMs: 50 }
-    const [one, two] = [connect(server, more), connect(server, more)]
-    for (const entry of await one.list('')) await one.delete(entry.key)
-    const close = async () => {
-      one.close()
-      two.close()
-      await pause(10)
+    const open: OpenBackEnd = async (lifetimes) => {
+      const more = lifetimes === undefined ? {} : { lifetimes, pollMs: 50 }
+      const [one, two] = [connect(server, more), connect(server, more)]
+      for (const entry of await one.list('')) await one.delete(entry.key)
+      const close = async () => {
+        one.close()
+        two.close()
+        await pause(10)
+      }
+      return { one, two, close }
     }
-    return { one, two, close }
-  }
-  coordinationContract('a nats-server', open)
-  leaseContract('a nats-server', open)
-})
+    coordinationContract(name, open)
+    leaseContract(name, open)
+  })
+}
 
 describe('coordination by NATS, in detail', () => {
   it('an answer longer than a message arrives whole, one past the limit is refused', async (t) => {

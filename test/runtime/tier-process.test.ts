@@ -6,10 +6,11 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { planState, writeState } from '../../services/cli/prepare-state.ts'
-import type { Json } from '../../services/contract/coordination.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { EmbeddedHub } from '../../services/runtime/embedded-hub.ts'
 import { childChannel } from '../../services/runtime/embedded-ipc.ts'
+import { openSigner } from '../../services/runtime/signature.ts'
+import { signLayout } from '../../services/runtime/signed-layout.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { confOf, contextIn } from '../cli/command-context.ts'
 import { embeddedPair } from '../coordination/embedded-pair.ts'
@@ -107,12 +108,13 @@ test('a tier takes a layout that goes forward, and none of a leader who leads no
     while (!words.test(log)) await new Promise((resolve) => setTimeout(resolve, 10))
   }
   await said(/"msg":"ready"/)
+  const signer = await openSigner(context.world.disk, context.state)
   const put = (epoch: number, fence: number) =>
-    hub.store.put('layout', { ...plan.layout, epoch, fence } as unknown as Json)
+    hub.store.put('layout', signLayout(signer, { ...plan.layout, epoch, fence }))
   put(2, 9)
   await said(/layout applied","epoch":2|"epoch":2[^\n]*layout applied/)
   put(3, 8)
-  await said(/fencing number 8 is lower than 9: whoever wrote epoch 3 leads no more/)
+  await said(/epoch 3 has the fencing number 8, lower than 9: its writer led no more/)
   const kept = JSON.parse(fs.readFileSync(path.join(context.state, 'instances/00/layout.json'), 'utf8'))
   assert.deepEqual([kept.epoch, kept.fence], [2, 9])
   put(4, 9)
