@@ -42,17 +42,8 @@ import { versionVerb } from './verbs/version.ts'
 const verbs: readonly Verb[] = [
   ...[upVerb, runVerb, statusVerb, topVerb, sendVerb, scaleVerb],
   ...[...instanceVerbs, ...planVerbs, ...queueVerbs],
-  ...[
-    traceVerb,
-    auditVerb,
-    receiptVerb,
-    ordersVerb,
-    checkVerb,
-    ...contextVerbs,
-    ...natsVerbs,
-    redisAclVerb,
-    ...caVerbs,
-  ],
+  ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb],
+  ...[...contextVerbs, ...natsVerbs, redisAclVerb, ...caVerbs],
   ...[completionVerb(() => verbs), versionVerb],
 ]
 
