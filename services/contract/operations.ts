@@ -3,6 +3,8 @@
  * `operationSubject(instance, name)`; shapes are stable and part of the CLI's `-o json`.
  */
 
+import type { SharedStateStatus } from './shared-state.ts'
+
 /** `state/<id>` in coordination (`state-record.ts`), renewed every `heartbeatMs`. */
 export interface InstanceState {
   readonly id: string
@@ -25,6 +27,8 @@ export interface InstanceState {
   readonly drain?: DrainProgress
   /** Control processes. */
   readonly control?: ControlProgress
+  /** Edges that share through a server. */
+  readonly sharedState?: SharedStateStatus
 }
 
 /** What a control process does. Only the one that leads has a fence, and tells of plans. */

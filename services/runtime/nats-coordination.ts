@@ -229,7 +229,7 @@ export class NatsCoordination implements Coordination {
     this.#tell(undefined)
     this.#exchange.linked(link)
     for (const standing of this.#watches) this.#listen(link, standing)
-    if (this.#parts.makesBuckets) this.#makeBuckets().catch(() => {})
+    this.#keepBuckets(link)
     const since = this.#parts.clock.monotonic()
     link.closed
       .then((why) => {
@@ -244,11 +244,17 @@ export class NatsCoordination implements Coordination {
       .catch((error: unknown) => this.#tell(errorText(error)))
   }
 
-  /** All of them, whichever we use ourselves: others wait for them. What fails is told, and tried again by whoever uses one. */
-  async #makeBuckets(): Promise<void> {
-    await this.#reading(async (link) => {
-      for (const bucket of bucketsOf('')) await this.#baseOf(link, bucket)
+  /** All buckets, whichever we use ourselves, for as long as this link lasts: others wait for them, and one may be lost at any time. */
+  #keepBuckets(link: NatsLink): void {
+    const { makesBuckets, clock, pollMs = pollMsDefault } = this.#parts
+    if (!makesBuckets || this.#link !== link) return
+    const form = this.#reading(async () => {
+      for (const bucket of bucketsOf('')) {
+        this.#bases.delete(bucket.kind)
+        await this.#baseOf(link, bucket)
+      }
     })
+    form.catch(() => {}).finally(() => clock.after(pollMs, () => this.#keepBuckets(link)))
   }
 
   /** Half of the pause is chance, so that a cluster does not come back as one. */

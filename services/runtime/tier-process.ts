@@ -25,12 +25,15 @@ import { EmbeddedCoordination } from './embedded-coordination.ts'
 import { hasParentChannel, parentChannel } from './embedded-ipc.ts'
 import { dialHub } from './embedded-socket.ts'
 import { lockHome } from './home-lock.ts'
+import { claimAgainMs, HomeOwner } from './home-owner.ts'
+import { hostIdentity } from './host-identity.ts'
 import { keepAwake } from './keep-awake.ts'
 import { LayoutIntake } from './layout-intake.ts'
 import { LedgerFile } from './ledger-file.ts'
 import { searchLedger } from './ledger-search.ts'
 import { openLog, type ProcessLog } from './log.ts'
 import { type CoordinationLinks, openCoordination } from './open-coordination.ts'
+import { ownedDisk } from './owned-disk.ts'
 import { keepLayoutKeys } from './signed-layout.ts'
 import { systemWorld } from './system-world.ts'
 import { findLayout, homeIn, keepLayoutFile, type TierKind } from './tier-layout.ts'
@@ -42,7 +45,7 @@ export interface Tier {
   stop(): Promise<void>
   /** A newer layout of which this place is still part. */
   apply(layout: Layout): void
-  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain' | 'control'>
+  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain' | 'control' | 'sharedState'>
   readonly operations: Readonly<Partial<Record<OperationName, Answer>>>
 }
 
@@ -108,7 +111,7 @@ class TierProcess {
   readonly #parts: TierProcessParts
   readonly #log: ProcessLog
   readonly #end: (code: number) => void
-  readonly #world: World
+  #world: World
   readonly #startedAt: number
   #links: CoordinationLinks | undefined
   #intake: LayoutIntake | undefined
@@ -119,6 +122,7 @@ class TierProcess {
   #stopping: Promise<void> | undefined
   #applying: Promise<void> = Promise.resolve()
   #unlock = () => {}
+  #owner: HomeOwner | undefined
   #ledger: LedgerFile | undefined
 
   constructor(parts: TierProcessParts, log: ProcessLog, end: (code: number) => void) {
@@ -141,6 +145,7 @@ class TierProcess {
     this.#intake = new LayoutIntake({ world: this.#world, state, home: found.home })
     const coordination = this.#coordinate(found.layout)
     await this.#lock(found.home)
+    if (tier === 'queue') await this.#own(found.home)
     await this.#keep(found.layout)
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
@@ -182,6 +187,21 @@ class TierProcess {
       // Two that look at the same moment both give way; chance parts them.
       await this.#sleep(lockRetryMs + this.#world.random.below(lockRetryMs))
     }
+  }
+
+  /** Other hosts may have mounted the volume that the home is on. Waits for as long as one of them may be its owner. */
+  async #own(home: string): Promise<void> {
+    const { disk, clock, log } = this.#world
+    const onLost = (why: string) => this.#fatal(why)
+    const owner = new HomeOwner({ disk, clock, log, home, host: hostIdentity(), onLost })
+    for (let tries = 0; ; tries++) {
+      const step = await owner.claim()
+      if (step.kind === 'owned') break
+      if (tries === 0) this.#log.warn('home is owned elsewhere, waiting', { home, why: step.why })
+      await this.#sleep(claimAgainMs)
+    }
+    this.#owner = owner
+    this.#world = { ...this.#world, disk: ownedDisk(disk, () => owner.mayAct()) }
   }
 
   #coordinate({ coordination: spec }: Layout): Coordination {
@@ -302,6 +322,7 @@ class TierProcess {
     await this.#tier?.stop()
     await this.#ledger?.close()
     await this.#leave()
+    await this.#owner?.release()
     this.#unlock()
     this.#log.info('stopped')
   }

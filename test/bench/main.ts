@@ -10,6 +10,7 @@ import { cpus, tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { findTool } from '../support/tools.ts'
 import { accept } from './accept.ts'
+import { coordination } from './coordination.ts'
 import { idle } from './idle.ts'
 import type { BenchOptions, Measure, Sample, Subject } from './measure.ts'
 import { qmtp } from './qmtp.ts'
@@ -17,7 +18,7 @@ import { relay } from './relay.ts'
 import { replay } from './replay.ts'
 import { reportOf } from './report.ts'
 
-const measures: readonly Measure[] = [accept, relay, qmtp, idle, replay]
+const measures: readonly Measure[] = [accept, relay, qmtp, idle, replay, coordination]
 const allSubjects: readonly Subject[] = ['postfix', 'floor', 'qmq']
 
 async function main(): Promise<number> {

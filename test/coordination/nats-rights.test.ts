@@ -29,10 +29,11 @@ type Try = (link: NatsLink, me: Who) => void
 const publish = (subject: (me: Who) => string, data = '{}', headers = {}): Try => {
   return (link, me) => link.publish(subject(me), Buffer.from(data), headers)
 }
-const hear =
-  (subject: (me: Who) => string): Try =>
-  (link, me) =>
-    void link.subscribe(subject(me), () => {})
+const hear = (subject: (me: Who) => string): Try => {
+  return (link, me) => {
+    link.subscribe(subject(me), () => {})
+  }
+}
 const api =
   (what: string, data = '{}'): Try =>
   (link, me) => {

@@ -33,6 +33,10 @@ export interface NatsServerOptions {
   readonly whole?: (server: NatsServer) => string
   /** Path of the program; Debian's unless given. */
   readonly program?: string
+  /** What it is started by, as `ip netns exec NAME`. */
+  readonly starter?: readonly string[]
+  /** Where it listens; loopback unless given. */
+  readonly host?: string
 }
 
 export class NatsServer {
@@ -65,7 +69,7 @@ export class NatsServer {
   }
 
   get address(): string {
-    return `127.0.0.1:${this.port}`
+    return `${this.#options.host ?? '127.0.0.1'}:${this.port}`
   }
 
   get pid(): number {
@@ -79,7 +83,8 @@ export class NatsServer {
     const own = [`listen: "${this.address}"`, `jetstream { store_dir: "${join(this.directory, 'jetstream')}" }`]
     const { whole, configuration = '', program = tool('nats-server') } = this.#options
     writeFileSync(file, whole?.(this) ?? `${[...own, configuration].join('\n')}\n`)
-    this.#child = new Child(program, ['-c', file])
+    const [first = program, ...words] = [...(this.#options.starter ?? []), program]
+    this.#child = new Child(first, [...words, '-c', file])
     await this.#child.until(({ stderr }) => (stderr.includes('Server is ready') ? true : undefined))
   }
 

@@ -37,11 +37,17 @@ async function status(context: Context): Promise<ExitCode> {
   const notes = heard.kind === 'heard' ? heard.notes : [heard.why]
   const ready = rows.every((row) => isWell(row, epoch))
   const troubles = rows.flatMap(({ id, state }) => (state === undefined ? [] : troublesOf(id, state)))
-  const healthy = ready && notes.length === 0 && troubles.length === 0
+  const shares = rows.every(({ state }) => state?.sharedState?.reached !== false)
+  const healthy = ready && shares && notes.length === 0 && troubles.length === 0
   context.print(context.output === 'json' ? jsonText(client, rows, healthy) : tableText(context, client, rows, now))
   for (const note of [...notes, ...troubles, ...planLines(client, rows)]) context.complain(note)
   for (const { id, state } of rows) {
     if (state !== undefined && state.epoch !== epoch) context.complain(`${id}: ${describeState(state, epoch)}`)
+  }
+  for (const { id, state } of rows) {
+    if (state?.sharedState?.reached !== false) continue
+    const { server, why } = state.sharedState
+    context.complain(`${id}: counts for itself, without ${server}: ${why ?? 'not reached'}`)
   }
   const aside = rows.filter(({ quarantined = 0 }) => quarantined > 0).map(({ id }) => id)
   if (aside.length > 0) context.complain(`damaged records are set aside in ${aside.join(', ')}: see qmq audit`)
@@ -99,9 +105,9 @@ async function rowOf(
 
 function jsonText(client: ClusterClient, rows: readonly Row[], healthy: boolean): string {
   const instances = rows.map(({ id, tier, pool, phase, standing, state, quarantined }) => {
-    const { pid, epoch, startedAt, at, why, listeners, load, drain, control } = state ?? {}
+    const { pid, epoch, startedAt, at, why, listeners, load, drain, control, sharedState } = state ?? {}
     const { layoutRefused, coordinationLost } = state ?? {}
-    const said = { pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, drain, control }
+    const said = { pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, drain, control, sharedState }
     return { id, tier, pool, phase, standing, ...said, quarantined, layoutRefused, coordinationLost }
   })
   const { cluster, epoch, plans } = client.layout

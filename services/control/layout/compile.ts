@@ -36,6 +36,8 @@ export function compile(conf: Conf, epoch: number): Layout {
     routes: compileRoutes(conf),
     scaled: [],
     plans: [],
+    ...(conf.sharedState === 'embedded' ? {} : { sharedState: conf.sharedState }),
+    ...(conf.clusterLimits.length === 0 ? {} : { clusterLimits: conf.clusterLimits }),
   })
 }
 
