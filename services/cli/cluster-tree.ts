@@ -12,7 +12,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { type Json, keyLifetimes, layoutKey, stateKey, type WriteResult } from '../contract/coordination.ts'
+import { type Entry, type Json, keyLifetimes, layoutKey, stateKey, type WriteResult } from '../contract/coordination.ts'
 import { instanceOf, type Layout } from '../contract/layout.ts'
 import type { InstanceState } from '../contract/operations.ts'
 import { readStateRecord } from '../contract/state-record.ts'
@@ -67,7 +67,7 @@ export class ClusterTree implements PlatformDriver {
     this.#layout = layout
     this.#sign = sign
     this.#hub = new EmbeddedHub(clock, keyLifetimes, Math.max(layout.fence, revisionBase(clock.now())))
-    this.#publish()
+    this.#publish(undefined)
     const events = {
       started: () => {},
       ended: (id: string, pid: number, ending: Ending, restartInMs: number | undefined) =>
@@ -160,9 +160,15 @@ export class ClusterTree implements PlatformDriver {
     await this.#following
   }
 
-  /** To this host's processes. Without a key to sign with they go by the file on disk, and by what they hear elsewhere. */
-  #publish(): void {
-    if (this.#sign !== undefined) this.#hub.store.put(layoutKey, this.#sign(this.#layout))
+  /**
+   * To this host's processes, in place of the record that was looked at and of no later one. Without a key to sign with they go by the file
+   * on disk, and by what they hear elsewhere.
+   */
+  #publish(instead: Entry | undefined): void {
+    if (this.#sign === undefined) return
+    const record = this.#sign(this.#layout)
+    if (instead === undefined) this.#hub.store.create(layoutKey, record)
+    else this.#hub.store.update(layoutKey, record, instead.revision)
   }
 
   /** Control, edges, then queues. Resolves when every process has ended. */
@@ -187,14 +193,14 @@ export class ClusterTree implements PlatformDriver {
     if (judgement?.kind === 'newer') await this.#keep(judgement.layout)
     if (judgement?.kind !== 'refused') return
     this.#context.complain(`a layout is refused: ${judgement.why}; epoch ${this.#layout.epoch} stays in force`)
-    this.#publish()
+    this.#publish(entry)
   }
 
   /** A layout that came from elsewhere reaches this host's processes by the hub; one that a leader wrote there is there. */
   async #pass(): Promise<void> {
     const entry = this.#hub.store.get(layoutKey)
     const judgement = entry === undefined ? undefined : await this.#judge(entry.value)
-    if (judgement?.kind !== 'same' && judgement?.kind !== 'newer') this.#publish()
+    if (judgement?.kind !== 'same' && judgement?.kind !== 'newer') this.#publish(entry)
   }
 
   async #judge(value: Json): Promise<LayoutJudgement> {

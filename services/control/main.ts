@@ -19,6 +19,7 @@ const idle: InstanceState['load'] = { queued: 0, inFlight: 0, acceptedPerSecond:
 
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
   const { world, coordination, home, announce, layout } = surroundings
+  let inForce = layout
   let control: ClusterControl | undefined
   let api: Api | undefined
   let why: string | undefined
@@ -30,7 +31,7 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
         const holder = `${id}/${process.pid}`
         const keys = () =>
           layoutKeys(world.disk, state, home, (trouble) => world.log.error('key passed over', { trouble }))
-        const signing = { signer, verifier, layoutKeys: keys }
+        const signing = { signer, verifier, layoutKeys: keys, inForce: () => inForce }
         control = new ClusterControl({ world, coordination, id, holder, home, ...signing, onProgress: announce })
         control.start()
         api = await startApi({ plane: control, world: { ...world, cluster: layout.cluster }, home })
@@ -45,7 +46,9 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
       await api?.close()
       await control?.stop()
     },
-    apply: () => {},
+    apply: (next) => {
+      inForce = next
+    },
     state: (): ControlState => ({
       ...{ phase, listeners: [], load: idle },
       ...(why === undefined ? {} : { why }),

@@ -29,7 +29,7 @@ async function setUp(cleanup: Cleanup) {
   const pair = embeddedPair()
   hub.attach(pair.hub)
   const coordination = new EmbeddedCoordination({ clock, dial: () => pair.client, callTimeoutMs: 200 })
-  const register = new LayoutRegister({ coordination, signer, keys: async () => [verifier] })
+  const register = new LayoutRegister({ coordination, signer, keys: async () => [verifier], inForce: layoutOfFour })
   const term: { fence: number | undefined } = { fence: 7 }
   const parts = { register, random: new SeededRandom(1), fence: () => term.fence, leader: async () => 'c2' }
   const lost = async () => new Set<string>()
@@ -59,11 +59,11 @@ test('who was first is not written over: the order is made anew of what he wrote
   let interruptions = 2
   const now = async () => {
     const { epoch } = inForce()
-    if (interruptions-- > 0) put({ ...layoutOfFour(), epoch: epoch + 1, cluster: `mail${epoch}.example.com` })
+    if (interruptions-- > 0) put({ ...layoutOfFour(), epoch: epoch + 1, routes: layoutOfFour().routes.slice(epoch) })
     return 1000
   }
   const outcome = await new Orders({ ...parts, now }).give(toTwo, words)
-  assert.deepEqual([outcome.kind, inForce().epoch, inForce().cluster], ['done', 4, 'mail2.example.com'])
+  assert.deepEqual([outcome.kind, inForce().epoch, inForce().routes], ['done', 4, layoutOfFour().routes.slice(2)])
 })
 
 test('it gives up where somebody is always first, and nothing of it is in force', async (t) => {
@@ -105,11 +105,31 @@ test('the register refuses to write under a fence that was overtaken, and a layo
   assert.equal(inForce().epoch, 5)
 })
 
+test('a layout that went back is nobody’s order, until one comes that goes forward', async (t) => {
+  const { register, put } = await setUp(t)
+  const epochOf = async () => {
+    const current = await register.read()
+    return typeof current === 'string' ? current : current.layout.epoch
+  }
+  put({ ...layoutOfFour(), epoch: 5, fence: 8 })
+  assert.equal(await epochOf(), 5)
+  put({ ...layoutOfFour(), epoch: 4, fence: 8 })
+  assert.match(String(await epochOf()), /epoch 4 is older than 5/)
+  put({ ...layoutOfFour(), epoch: 5, fence: 8, routes: [] })
+  assert.match(String(await epochOf()), /differs from the layout in force/)
+  put({ ...layoutOfFour(), epoch: 6, fence: 7 })
+  assert.match(String(await epochOf()), /led no more/)
+  put({ ...layoutOfFour(), epoch: 6, fence: 8 })
+  assert.equal(await epochOf(), 6)
+})
+
 test('without coordination, or with a layout nobody of ours signed, an order is unavailable and says why', async (t) => {
   const { parts, hub, coordination } = await setUp(t)
   hub.store.put(layoutKey, { ...layoutOfFour() } as never)
   const unsigned = await new Orders(parts).give(toTwo, words)
-  assert.deepEqual(unsigned, { kind: 'unavailable', why: 'it is not signed' })
+  assert.deepEqual(unsigned, {
+    ...{ kind: 'unavailable', why: 'the layout in coordination is refused: it is not signed' },
+  })
   coordination.close()
   const gone = await new Orders(parts).give(toTwo, words)
   assert.equal(gone.kind, 'unavailable')

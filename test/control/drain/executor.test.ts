@@ -93,6 +93,7 @@ class World {
       signer,
       verifier,
       layoutKeys: async () => [verifier],
+      inForce: firstLayout,
       onProgress: () => {},
     }
     return new ClusterControl({ world, coordination: mortality.wrap<EmbeddedCoordination>(coordination), ...parts })
