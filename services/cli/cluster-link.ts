@@ -18,7 +18,8 @@ import type { Conf } from '../settings/conf.ts'
 import type { ClusterTree } from './cluster-tree.ts'
 import { restartReasons } from './layout-change.ts'
 import { LayoutRelay } from './layout-relay.ts'
-import { planState, type StatePlan, sameJson } from './prepare-state.ts'
+import { sameJson } from './next-layout.ts'
+import { planState, type StatePlan } from './prepare-state.ts'
 import type { Context } from './verb.ts'
 
 /** How long a start waits for an answer of NATS, in all. */
@@ -92,6 +93,11 @@ export class ClusterLink {
     return (await this.#relay?.offer(next)) ?? { kind: 'unreachable' }
   }
 
+  /** Looks at what is in force there now, and follows it. */
+  async settle(): Promise<void> {
+    await this.#relay?.settle()
+  }
+
   close(): void {
     this.#relay?.stop()
     this.#links.close()
@@ -108,13 +114,10 @@ export class ClusterLink {
 
   async #follow(tree: ClusterTree, layout: Layout): Promise<void> {
     const { world, state, complain } = this.#context
-    await writeLayoutFile(world.disk, state, layout)
     const reasons = restartReasons(tree.layout, layout)
-    if (reasons.length === 0) tree.apply(layout)
-    else
-      complain(
-        `epoch ${layout.epoch} is in force elsewhere; here it needs a start of \`qmq up\`: ${reasons.join('; ')}`,
-      )
+    if (reasons.length === 0) return await tree.take(layout)
+    await writeLayoutFile(world.disk, state, layout)
+    complain(`epoch ${layout.epoch} is in force elsewhere; here it needs a start of \`qmq up\`: ${reasons.join('; ')}`)
   }
 
   #say(trouble: Trouble | undefined): void {

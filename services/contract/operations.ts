@@ -23,6 +23,21 @@ export interface InstanceState {
   readonly coordinationLost?: Trouble
   /** Queue instances that drain or take over. */
   readonly drain?: DrainProgress
+  /** Control processes. */
+  readonly control?: ControlProgress
+}
+
+/** What a control process does. Only the one that leads has a fence, and tells of plans. */
+export interface ControlProgress {
+  /** Of its term. */
+  readonly fence?: number
+  readonly plans: readonly PlanProgress[]
+}
+
+export interface PlanProgress {
+  readonly plan: string
+  /** What is waited for, one line each; empty while something is being done. */
+  readonly why: readonly string[]
 }
 
 export interface Trouble {
@@ -55,6 +70,9 @@ export interface InstanceLoad {
   readonly inFlight: number
   readonly acceptedPerSecond: number
   readonly oldestAgeMs: number
+  /** Queue instances: bytes of the messages in the queue, and what their disk has left. */
+  readonly queuedBytes?: number
+  readonly freeBytes?: number
 }
 
 export const heartbeatMs = 1000
@@ -99,5 +117,6 @@ export interface QueuedRecipient {
 
 /** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}[], `audit` {} -> Audit. */
 /** `manifest` {plan} -> Manifest: what left or arrived here by a plan (`manifest.ts`). */
+/** `manifest-lines` {plan, source, target, after, limit} -> ManifestPage: the lines of one part behind the key `after`, '' for the first. */
 /** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState. */
-export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest'
+export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest' | 'manifest-lines'

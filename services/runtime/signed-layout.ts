@@ -12,7 +12,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Json } from '../contract/coordination.ts'
 import type { Layout } from '../contract/layout.ts'
 import { errorText } from '../protocol/failure.ts'
-import { readLayout } from '../settings/layout-record.ts'
+import { type LayoutReading, readLayout } from '../settings/layout-record.ts'
 import { makeDirectoryDurably, readFileIfThere, removeIfThere, writeFileDurably } from './durable-file.ts'
 import { publicKeyFileName, type Signer, type Verifier, verifierOf } from './signature.ts'
 import type { Disk } from './world.ts'
@@ -59,6 +59,12 @@ export function judgeLayout(value: Json, inForce: Layout, keys: readonly Verifie
     return refused('deposed', why)
   }
   return { kind: 'newer', layout }
+}
+
+/** The layout of a record, whatever is in force. Never throws, whatever it is given. */
+export function openLayout(value: Json, keys: readonly Verifier[]): LayoutReading {
+  const opened = openRecord(value, keys)
+  return opened.kind === 'refused' ? { ok: false, why: opened.why } : readLayout(opened.json)
 }
 
 type Opened = { readonly kind: 'opened'; readonly json: unknown } | (LayoutJudgement & { readonly kind: 'refused' })

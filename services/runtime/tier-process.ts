@@ -42,7 +42,7 @@ export interface Tier {
   stop(): Promise<void>
   /** A newer layout of which this place is still part. */
   apply(layout: Layout): void
-  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool'>
+  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain' | 'control'>
   readonly operations: Readonly<Partial<Record<OperationName, Answer>>>
 }
 
@@ -50,6 +50,11 @@ export interface TierSurroundings {
   readonly world: World
   readonly layout: Layout
   readonly ledger: LedgerFile
+  /** Below the state directory. */
+  readonly home: string
+  readonly coordination: Coordination
+  /** Tells the others now what `state` says, instead of with the next heartbeat. */
+  readonly announce: () => void
   /** Ends the process at once, code 75. */
   readonly onFatal: (why: string) => void
 }
@@ -134,13 +139,16 @@ class TierProcess {
     this.#home = found.home
     await this.#world.disk.makeDirectory(found.home)
     this.#intake = new LayoutIntake({ world: this.#world, state, home: found.home })
-    this.#coordinate(found.layout)
+    const coordination = this.#coordinate(found.layout)
     await this.#lock(found.home)
     await this.#keep(found.layout)
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
-    const onFatal = (why: string) => this.#fatal(why)
-    this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, onFatal })
+    this.#tier = await this.#parts.build({
+      ...{ world: this.#world, layout: found.layout, ledger, home: found.home, coordination },
+      announce: () => this.#announce(),
+      onFatal: (why) => this.#fatal(why),
+    })
     this.#serve(this.#tier, ledger)
     this.#announce()
     await this.#tier.start()
@@ -176,7 +184,7 @@ class TierProcess {
     }
   }
 
-  #coordinate({ coordination: spec }: Layout): void {
+  #coordinate({ coordination: spec }: Layout): Coordination {
     const { clock } = this.#world
     const { state, id } = this.#parts
     const near = hasParentChannel()
@@ -195,6 +203,7 @@ class TierProcess {
       clock.after(heartbeatMs, beat)
     }
     clock.after(heartbeatMs, beat)
+    return this.#links.shared
   }
 
   /** Keeps what it takes before it acts on it. */

@@ -24,7 +24,15 @@ export const importRules: readonly ImportRule[] = [
   {
     of: 'runtime',
     folders: ['protocol', 'contract', 'settings'],
-    packages: ['ioredis', 'nats', 'pino'],
+    packages: [
+      '@grpc/grpc-js',
+      '@grpc/proto-loader',
+      '@grpc/reflection',
+      'grpc-health-check',
+      'ioredis',
+      'nats',
+      'pino',
+    ],
     platform: true,
   },
   { of: 'edge', folders: lower, packages: [], platform: false },
@@ -32,7 +40,12 @@ export const importRules: readonly ImportRule[] = [
   { of: 'bounce', folders: lower, packages: [], platform: false },
   { of: 'mailbox', folders: lower, packages: [], platform: false },
   { of: 'control', folders: lower, packages: [], platform: false },
-  { of: 'cli', folders: [...lower, 'control/layout'], packages: ['commander', 'execa'], platform: true },
+  {
+    of: 'cli',
+    folders: [...lower, 'control/layout', 'control/platform', 'control/receipt'],
+    packages: ['commander', 'execa'],
+    platform: true,
+  },
 ]
 
 export interface ImportException {
@@ -57,6 +70,10 @@ export const packageDoors: Readonly<Record<string, readonly string[]>> = {
   nats: ['runtime/nats-link.ts'],
   pino: ['runtime/log.ts'],
   ioredis: ['runtime/redis-shared-state.ts'],
+  '@grpc/grpc-js': ['runtime/rpc-server.ts', 'runtime/rpc-client.ts'],
+  '@grpc/proto-loader': ['runtime/rpc-definition.ts'],
+  '@grpc/reflection': ['runtime/rpc-introspection.ts'],
+  'grpc-health-check': ['runtime/rpc-introspection.ts'],
   commander: ['cli/'],
   execa: ['cli/'],
 }
@@ -68,6 +85,10 @@ export const filesPerDoor: Readonly<Record<string, number>> = {
   pino: 1,
   ioredis: 1,
   nats: 1,
+  '@grpc/grpc-js': 2,
+  '@grpc/proto-loader': 1,
+  '@grpc/reflection': 1,
+  'grpc-health-check': 1,
   commander: 2,
   execa: 1,
 }

@@ -100,7 +100,7 @@ async function carry(
     const ready = await untilReady(context, tree, signals, once)
     if (ready === 'stopped') return once ? { why: ['stopped before it was ready'], exit: 1 } : 0
     if (typeof ready === 'string') return { why: [ready], exit: 1 }
-    if (!once || context.output !== 'json') context.print(readyText(context, plan.layout, ready))
+    if (!once || context.output !== 'json') context.print(readyText(context, tree.layout, ready))
     const asked = input.options['firstMessage']
     const wanted = once || (asked ?? (plan.isNew && context.output !== 'json')) === true
     const delivered = wanted ? await showFirstMessage(context, signals) : true
@@ -111,7 +111,7 @@ async function carry(
     while ((await signals.next()) === 'reread') await rereadConf(context, tree, link)
     return 0
   } finally {
-    await tree.stop()
+    await tree.shutDown()
   }
 }
 
