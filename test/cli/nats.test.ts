@@ -130,14 +130,14 @@ describe('qmq nats', () => {
       t.after(async () => {
         await cluster.stop()
       })
-      await cluster.untilReady()
+      await cluster.untilReady(120_000)
       await untilStatus(cluster, 'well', isWell)
       assert.doesNotMatch(cluster.child.stderr, /violation/i)
       // Whoever is not the server that the authority signed learns no key and carries nothing.
       fs.writeFileSync(path.join(directory, 'conf-qmq'), conf.replace(ca, path.join(directory, 'state/tls/cert.pem')))
       await cluster.stop()
       cluster.restart()
-      await cluster.untilReady()
+      await cluster.untilReady(120_000)
       const { finished } = await untilStatus(cluster, 'refused', (heard) => heard.finished.code === 3)
       assert.match(finished.stderr, /NATS cannot be reached.*(certificate|CERT|TLS|authorize)/i)
     })

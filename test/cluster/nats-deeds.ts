@@ -1,6 +1,7 @@
 /** What is done to a cluster of nats-servers while mail is taken: each deed leaves every server running again. */
 
 import net from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { NatsCluster } from '../support/nats-cluster.ts'
 import type { NatsServer } from '../support/nats-server.ts'
 import type { NetworkHosts } from '../support/network-hosts.ts'
@@ -53,6 +54,28 @@ async function freezeAll({ nats, meanwhile }: Stage): Promise<void> {
   for (const server of nats.servers) server.freeze()
   await meanwhile()
   for (const server of nats.servers) server.thaw()
+}
+
+const slowFrozenMs = 1500
+const slowAwakeMs = 150
+
+/** Every answer comes, most of them late: the servers are stopped nine tenths of the time. */
+async function slow({ nats, meanwhile }: Stage): Promise<void> {
+  let isOver = false
+  const stutter = async () => {
+    while (!isOver) {
+      for (const server of nats.servers) server.freeze()
+      await sleep(slowFrozenMs)
+      for (const server of nats.servers) server.thaw()
+      await sleep(slowAwakeMs)
+    }
+  }
+  await Promise.all([
+    stutter(),
+    meanwhile().finally(() => {
+      isOver = true
+    }),
+  ])
 }
 
 /** Two of three: the store has no quorum, the third still lets clients in. */
@@ -115,5 +138,6 @@ export const deeds: Readonly<Record<string, Deed>> = {
   'wipe-all': wipeAll,
   'freeze-all': freezeAll,
   'without-quorum': withoutQuorum,
+  slow,
   garbage,
 }

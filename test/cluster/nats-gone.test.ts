@@ -35,7 +35,7 @@ async function start(t: TestContext, server: NatsServer): Promise<Cluster> {
   t.after(async () => {
     await cluster.stop()
   })
-  await cluster.untilReady()
+  await cluster.untilReady(120_000)
   return cluster
 }
 
@@ -70,7 +70,7 @@ function count(text: string, part: string): number {
   return text.split(part).length - 1
 }
 
-describe('qmq up over NATS', { concurrency: true }, () => {
+describe('qmq up over NATS', () => {
   it('starts without it, says so, uses it when it comes, and carries mail through its death and its loss', async (t) => {
     const server = await NatsServer.prepare()
     const cluster = await start(t, server)
@@ -123,7 +123,7 @@ describe('qmq up over NATS', { concurrency: true }, () => {
     )
     await cluster.stop()
     cluster.restart()
-    assert.equal((await cluster.untilReady()).epoch, 2)
+    assert.equal((await cluster.untilReady(120_000)).epoch, 2)
     assert.match(cluster.child.stderr, /has changed since epoch 2, which is started/)
     assert.equal(await sendOne(cluster), 250)
     await server.start()

@@ -37,7 +37,7 @@ export async function runDeeds(
   test.after(async () => {
     await cluster.stop()
   })
-  const ready = await cluster.untilReady(60_000)
+  const ready = await cluster.untilReady(120_000)
   const port = ready.listeners.find(({ kind }) => kind === 'smtp')?.port ?? 0
   const letters = new Letters(port, join(directory, 'state'))
   await untilStatus(cluster, 'at first', isWell)
