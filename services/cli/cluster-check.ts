@@ -7,6 +7,7 @@ import type { DeliverSpec, Layout } from '../contract/layout.ts'
 import { compile } from '../control/layout/compile.ts'
 import { errorCode, errorText } from '../protocol/failure.ts'
 import { homeOwner } from '../runtime/home-lock.ts'
+import { readAccess, serverName } from '../runtime/layout-shared-state.ts'
 import { certificateEndsAt, tlsPairProblem } from '../runtime/tls-pair.ts'
 import type { Conf } from '../settings/conf.ts'
 import { checkCertificates } from './certificate-check.ts'
@@ -48,6 +49,7 @@ export async function checkCluster(context: Context): Promise<readonly Finding[]
     await checkSpace(context),
     ...(await checkKey(context, file.conf)),
     ...checkCertificates(context, layout, await hasOpenSsl()),
+    ...(await checkSharedState(context, file.conf)),
     ...(await checkPorts(context, layout)),
     ...(await checkNextHops(context, layout)),
   ]
@@ -105,6 +107,23 @@ async function checkSpace(context: Context): Promise<Finding> {
   } catch (error) {
     return finding('warn', 'disk', errorText(error))
   }
+}
+
+/** What edges read to reach the server that they share through. */
+async function checkSharedState(context: Context, { sharedState }: Conf): Promise<readonly Finding[]> {
+  if (sharedState === 'embedded') return []
+  try {
+    await readAccess(context.world.disk, context.state, sharedState)
+  } catch (error) {
+    return [finding('fail', 'shared state', errorText(error))]
+  }
+  const open = (file: string) => (fs.statSync(path.resolve(context.state, file)).mode & 0o077) !== 0
+  const { passwordFile, tls } = sharedState
+  const exposed = [passwordFile, tls?.keyFile].filter((file) => file !== undefined && open(file))
+  return [
+    ...exposed.map((file) => finding('warn', 'shared state', `${file} can be read by others: chmod 600`)),
+    finding('ok', 'shared state', serverName(sharedState)),
+  ]
 }
 
 async function checkKey(context: Context, conf: Conf): Promise<readonly Finding[]> {

@@ -4,8 +4,9 @@
  * Sections that could not be read are absent from the draft; nothing is concluded from their absence.
  */
 
-import type { Role } from '../contract/layout.ts'
+import type { ClusterLimit, Role } from '../contract/layout.ts'
 import { findByDomain } from '../contract/routing.ts'
+import { isSharer } from '../contract/share.ts'
 import type { EdgeConf, PoolConf } from './conf.ts'
 import { writeDeliver } from './deliver.ts'
 import { writeDuration } from './duration.ts'
@@ -16,6 +17,7 @@ import type { KeyPath } from './yaml-document.ts'
 export interface Draft {
   readonly 'base-port'?: number
   readonly edge: EdgeConf | undefined
+  readonly limits: readonly ClusterLimit[]
   readonly pools: readonly PoolConf[]
   /** Every pool of the file could be read. */
   readonly poolsComplete: boolean
@@ -35,6 +37,18 @@ export function checkConf(draft: Draft, report: Report): void {
   if (draft.edge !== undefined) checkEdge(draft.edge, report)
   checkPorts(draft, report)
   if (draft.poolsComplete) checkRoles(draft, report)
+  if (draft.poolsComplete) checkLimits(draft, report)
+}
+
+/** A limit smaller than the number of ids leaves nothing for an instance that is cut off. */
+function checkLimits({ limits, pools }: Draft, { note }: Report): void {
+  const ids = pools.filter(({ role }) => isSharer(role)).flatMap((pool) => pool.ids).length
+  for (const { destination, concurrency, rate } of limits) {
+    const least = Math.min(concurrency ?? ids, rate?.events ?? ids)
+    if (least >= ids) continue
+    const message = `${least} is less than the ${ids} ids: without coordination nothing goes to ${destination}`
+    note(['cluster-limits', destination], 'key', message, 'raise it, or keep fewer ids, where that matters')
+  }
 }
 
 function checkIds(pools: readonly PoolConf[], { problem }: Report): void {

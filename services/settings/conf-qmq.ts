@@ -64,7 +64,7 @@ class ConfReader {
     const pools = this.#pools(sections.pools)
     const sharedState = this.#sharedState(sections['shared-state'])
     const clusterLimits = this.#clusterLimits(frame?.['cluster-limits'] ?? {})
-    const draft: Draft = { ...frame, edge, ...pools }
+    const draft: Draft = { ...frame, edge, ...pools, limits: clusterLimits }
     checkConf(draft, {
       problem: (path, of, message, remedy) => this.#add(this.#problems, path, of, message, remedy),
       note: (path, of, message, remedy) => this.#add(this.#notes, path, of, message, remedy),

@@ -1,7 +1,7 @@
 /** A whole cluster that shares through a real redis-server: what status says of it, what SIGHUP changes, where no secret is. */
 
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { it } from 'node:test'
 import type { SharedStateStatus } from '../../services/contract/shared-state.ts'
 import { run } from '../support/child.ts'
@@ -9,10 +9,34 @@ import { clusterConf, clusterPorts, startCluster } from '../support/cluster.ts'
 import { RedisServer } from '../support/redis-server.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
+const program = new URL('../../services/cli/qmq.js', import.meta.url).pathname
+
 interface Answer {
   readonly healthy: boolean
   readonly instances: readonly { readonly id: string; readonly sharedState?: SharedStateStatus }[]
 }
+
+it('is checked before a start: its files are there, and nobody else can read them', async (test) => {
+  const directory = temporaryDirectory(test)
+  mkdirSync(`${directory}/state`, { mode: 0o700 })
+  const conf = clusterConf(await clusterPorts(), { deliver: 'hold' })
+  const section = 'shared-state: { server: "redis://redis.example.com", user: qmq, password-file: redis-password }'
+  writeFileSync(`${directory}/conf-qmq`, `${conf}${section}\n`)
+  const findings = async () => {
+    const where = ['--conf', `${directory}/conf-qmq`, '-o', 'json']
+    const { stdout } = await run(process.execPath, [program, 'check', ...where])
+    assert.doesNotMatch(stdout, /s3cret/)
+    const answer = JSON.parse(stdout) as { findings: { verdict: string; what: string; detail: string }[] }
+    return answer.findings.filter(({ what }) => what === 'shared state').map(({ verdict }) => verdict)
+  }
+  assert.deepEqual(await findings(), ['fail'])
+  writeFileSync(`${directory}/state/redis-password`, '\n', { mode: 0o600 })
+  assert.deepEqual(await findings(), ['fail'])
+  writeFileSync(`${directory}/state/redis-password`, 'the-s3cret\n')
+  assert.deepEqual(await findings(), ['ok'])
+  chmodSync(`${directory}/state/redis-password`, 0o644)
+  assert.deepEqual(await findings(), ['warn', 'ok'])
+})
 
 it('is degraded while an edge does not reach the server, and takes another word by SIGHUP', async (test) => {
   const users = ['user default on nopass ~* &* +@all', 'user qmq on >the-s3cret ~* +@all']

@@ -29,6 +29,17 @@ test('limits of the cluster come out in the layout', () => {
   assert.deepEqual(twice, { ok: false, why: 'the layout limits gmail.com twice' })
 })
 
+test('a limit below the number of ids is noted', () => {
+  const notes = (text: string) => {
+    const reading = readConf(frame.replace('ids: 00,', 'ids: 01-09,') + text)
+    return reading.ok ? reading.notes.map(writeProblem) : ['not read']
+  }
+  assert.deepEqual(notes('gmail.com: { concurrency: 9, rate: 9/s }\n'), [])
+  const [note, ...more] = notes('gmail.com: { concurrency: 50, rate: 8/s }\n')
+  assert.match(note ?? '', /^conf-qmq:8:3: .*8 is less than the 9 ids: without coordination nothing goes to gmail\.com/)
+  assert.deepEqual(more, [])
+})
+
 test('a fault has its place and says what to write', () => {
   const rows: readonly (readonly [string, string, RegExp])[] = [
     ['gmail.com: {}', '8:3', /this limits nothing; add concurrency: or rate:/],

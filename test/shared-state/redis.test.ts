@@ -26,11 +26,20 @@ describe('keys on the Redis server', () => {
       await known((answered) => state.addReputation({ name: 'c', halfLifeMs: 60_000 }, subject, more, answered))
       await known((answered) => state.keepContents([subject], 60_000, answered))
     }
+    await known((answered) => state.noteHints(hostileSubjects, 60_000, answered))
     const keys = (await server.command(['KEYS', '*'])).split('\n')
-    assert.equal(keys.length, hostileSubjects.length * 5)
+    assert.equal(keys.length, hostileSubjects.length * 5 + 1)
     for (const key of keys) {
-      assert.match(key, /^qmq:\{mail\.example\.com\}:(rate:r|slot:s|grey:triplet|reputation:c|content:id):[\w-]{43}$/)
+      assert.match(
+        key,
+        /^qmq:\{mail\.example\.com\}:(rate:r|slot:s|grey:triplet|reputation:c|content:id|hints:all):[\w-]{43}$/,
+      )
     }
+    const names = (await server.command(['ZRANGE', keys.find((key) => key.includes('hints')) ?? '', '0', '-1'])).split(
+      '\n',
+    )
+    assert.equal(names.length, hostileSubjects.length)
+    for (const name of names) assert.match(name, /^[\w-]{43}$/)
     const script = "for _, k in ipairs(redis.call('KEYS', '*')) do if redis.call('PTTL', k) < 0 then return k end end"
     assert.equal(await server.command(['EVAL', script, '0']), '')
   })
