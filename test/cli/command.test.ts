@@ -18,13 +18,13 @@ describe('usage', () => {
   it('help and version are exit code 0, on standard output', async () => {
     const help = await qmq('help')
     assert.equal(help.code, 0)
-    for (const verb of ['up', 'run', 'status', 'send', 'queue', 'trace', 'audit', 'check', 'version']) {
+    for (const verb of ['up', 'run', 'status', 'send', 'queue', 'trace', 'audit', 'check', 'ca', 'version']) {
       assert.match(help.stdout, new RegExp(`^  ${verb} `, 'm'))
     }
     const version = await qmq('version', '-o', 'json')
     assert.equal(version.code, 0)
     const { version: packaged } = JSON.parse(fs.readFileSync(path.join(program, '../../../package.json'), 'utf8'))
-    const wanted = { qmq: packaged, node: process.versions.node, coordination: 1, layout: 1, ledger: 1 }
+    const wanted = { qmq: packaged, node: process.versions.node, coordination: 1, layout: 2, ledger: 1 }
     assert.deepEqual(JSON.parse(version.stdout), wanted)
     assert.equal((await qmq('up', '--help')).code, 0)
   })
