@@ -74,17 +74,24 @@ export class TierCredentials {
 
   /** For a connection to `server` and nobody else; or why there can be none. */
   clientTls(server: Identity): TlsClientOptions | string {
-    const usable = this.usable()
-    if (usable.kind === 'unusable') return usable.why
-    return { serverName: '', verify: true, mutual: { ...usable.credentials, allowed: exactly(server) } }
+    const mutual = this.mutual(exactly(server))
+    return typeof mutual === 'string' ? mutual : { serverName: '', verify: true, mutual }
   }
 
   /** For a listener whose clients must be `allowed`; or why it cannot serve. */
   serverTls(allowed: NameRule): TlsServerOptions | string {
+    const mutual = this.mutual(allowed)
+    if (typeof mutual === 'string') return mutual
+    const { ca, certificate, key } = mutual
+    return { certificate, key, clients: { ca, allowed } }
+  }
+
+  /** For whatever else is spoken with peers that must be `allowed`; or why nothing can be. */
+  mutual(allowed: NameRule): (CredentialFiles & { readonly allowed: NameRule }) | string {
     const usable = this.usable()
     if (usable.kind === 'unusable') return usable.why
-    const { certificate, key, ca } = usable.credentials
-    return { certificate, key, clients: { ca, allowed } }
+    const { ca, certificate, key } = usable.credentials
+    return { ca, certificate, key, allowed }
   }
 
   /** Called when others than before are in force. */

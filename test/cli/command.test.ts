@@ -18,7 +18,7 @@ describe('usage', () => {
   it('help and version are exit code 0, on standard output', async () => {
     const help = await qmq('help')
     assert.equal(help.code, 0)
-    for (const verb of ['up', 'run', 'status', 'send', 'queue', 'trace', 'audit', 'check', 'version']) {
+    for (const verb of ['up', 'run', 'status', 'send', 'queue', 'trace', 'audit', 'check', 'ca', 'version']) {
       assert.match(help.stdout, new RegExp(`^  ${verb} `, 'm'))
     }
     const version = await qmq('version', '-o', 'json')
