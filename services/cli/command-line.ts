@@ -17,7 +17,10 @@ type Chosen =
   /** Help or an error has been printed. */
   | { readonly kind: 'done'; readonly exit: ExitCode }
 
-const groups: Readonly<Record<string, string>> = { queue: 'look into the queues' }
+const groups: Readonly<Record<string, string>> = {
+  queue: 'look into the queues',
+  drill: 'take something away for a while, and show that mail does not mind',
+}
 
 export async function parseCommandLine(
   argv: readonly string[],

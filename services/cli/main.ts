@@ -16,6 +16,7 @@ import { softwareVersion } from './software.ts'
 import type { Context, ExitCode } from './verb.ts'
 import { auditVerb } from './verbs/audit.ts'
 import { checkVerb } from './verbs/check.ts'
+import { drillVerbs } from './verbs/drill.ts'
 import { queueVerbs } from './verbs/queue.ts'
 import { runVerb } from './verbs/run.ts'
 import { sendVerb } from './verbs/send.ts'
@@ -27,7 +28,9 @@ import { versionVerb } from './verbs/version.ts'
 const verbs = [
   ...[upVerb, runVerb, statusVerb, sendVerb],
   ...queueVerbs,
-  ...[traceVerb, auditVerb, checkVerb, versionVerb],
+  ...[traceVerb, auditVerb, checkVerb],
+  ...drillVerbs,
+  versionVerb,
 ]
 
 function contextOf(common: CommonOptions): Context {

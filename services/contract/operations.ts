@@ -3,6 +3,8 @@
  * `operationSubject(instance, name)`; shapes are stable and part of the CLI's `-o json`.
  */
 
+import type { DrillState } from './drill.ts'
+
 /** `state/<id>` in coordination, renewed every `heartbeatMs`. */
 export interface InstanceState {
   readonly id: string
@@ -19,6 +21,8 @@ export interface InstanceState {
   readonly load: InstanceLoad
   /** Queue instances that drain or take over. */
   readonly drain?: DrainProgress
+  /** While it plays that something it depends on is gone (`drill.ts`). */
+  readonly drill?: DrillState
 }
 
 /** How far a leaving instance is with its plan. Counts are messages. */
@@ -89,5 +93,5 @@ export interface QueuedRecipient {
 
 /** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}[], `audit` {} -> Audit. */
 /** `manifest` {plan} -> Manifest: what left or arrived here by a plan (`manifest.ts`). */
-/** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState. */
-export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest'
+/** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState, `drill` DrillOrder -> DrillState. */
+export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest' | 'drill'

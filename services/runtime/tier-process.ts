@@ -16,10 +16,13 @@ import {
   operationSubject,
   stateKey,
 } from '../contract/coordination.ts'
+import { readDrillOrder } from '../contract/drill.ts'
 import type { Layout } from '../contract/layout.ts'
 import { heartbeatMs, type InstanceState, type OperationName } from '../contract/operations.ts'
 import { errorText } from '../protocol/failure.ts'
 import { readLayout } from '../settings/layout-record.ts'
+import { DrilledCoordination } from './drilled-coordination.ts'
+import { Drills } from './drills.ts'
 import { EmbeddedCoordination } from './embedded-coordination.ts'
 import { hasParentChannel, parentChannel } from './embedded-ipc.ts'
 import { dialHub } from './embedded-socket.ts'
@@ -46,6 +49,7 @@ export interface TierSurroundings {
   readonly world: World
   readonly layout: Layout
   readonly ledger: LedgerFile
+  readonly drills: Drills
   /** Ends the process at once, code 75. */
   readonly onFatal: (why: string) => void
 }
@@ -99,6 +103,7 @@ class TierProcess {
   readonly #end: (code: number) => void
   readonly #world: World
   readonly #startedAt: number
+  readonly #drills: Drills
   #coordination: Coordination | undefined
   #tier: Tier | undefined
   #layout: Layout | undefined
@@ -115,6 +120,10 @@ class TierProcess {
     this.#end = end
     this.#world = systemWorld(log)
     this.#startedAt = this.#world.clock.now()
+    this.#drills = new Drills(this.#world.clock, (what, { dependency }) => {
+      log.warn(`drill ${what}`, { dependency })
+      this.#announce()
+    })
   }
 
   async run(): Promise<void> {
@@ -132,7 +141,8 @@ class TierProcess {
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
     const onFatal = (why: string) => this.#fatal(why)
-    this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, onFatal })
+    const drills = this.#drills
+    this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, drills, onFatal })
     this.#serve(this.#tier, ledger)
     this.#announce()
     await this.#tier.start()
@@ -174,8 +184,8 @@ class TierProcess {
     const coordination = hasParentChannel()
       ? new EmbeddedCoordination({ clock, dial: parentChannel, onLost: (why) => this.#stop(`parent lost: ${why}`) })
       : new EmbeddedCoordination({ clock, dial: () => dialHub(socket), redialMs })
-    this.#coordination = coordination
-    coordination.watch(layoutKey, (change) => {
+    this.#coordination = new DrilledCoordination(coordination, this.#drills)
+    this.#coordination.watch(layoutKey, (change) => {
       this.#applying = this.#applying
         .then(() => this.#take(change))
         .catch((error: unknown) => this.#log.error('layout not taken', { error: errorText(error) }))
@@ -225,6 +235,7 @@ class TierProcess {
       ...Object.fromEntries(started),
       status: async () => this.#state(tier),
       trace: (value: Json) => this.#trace(ledger, value),
+      drill: async (value: Json) => this.#drill(value),
     }
     for (const [name, answer] of Object.entries(operations)) {
       this.#coordination?.serve(operationSubject(id, name), answer)
@@ -246,6 +257,14 @@ class TierProcess {
     return asJson(await searchLedger(this.#world.disk, `${this.#home}/ledger`, id))
   }
 
+  #drill(value: Json): Json {
+    const order = readDrillOrder(value)
+    const begun = typeof order === 'string' ? order : this.#drills.begin(order)
+    if (typeof begun === 'string') throw new Error(begun)
+    this.#announce()
+    return asJson(begun)
+  }
+
   #announce(): void {
     if (this.#tier === undefined) return
     this.#coordination?.put(stateKey(this.#parts.id), this.#state(this.#tier)).catch(() => {})
@@ -261,6 +280,7 @@ class TierProcess {
       at: this.#world.clock.now(),
       ...tier.state(),
       ...(this.#stopping === undefined ? {} : { phase: 'stopping' }),
+      ...(this.#drills.state === undefined ? {} : { drill: this.#drills.state }),
     }
     return asJson(state)
   }
