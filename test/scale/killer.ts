@@ -1,6 +1,7 @@
 /**
- * SIGKILL at chosen steps of a scaling: waits until the plan is at a step, then kills a process that plays a part in it, as the kernel
- * or an administrator would. Whoever runs `qmq up` starts it again when it dies; here this file does. Nothing else helps.
+ * Death at chosen steps of a scaling: waits until the plan is at a step, then sends SIGKILL to a process that plays a part in it, or has the
+ * kernel destroy the connections mail is handed over by, so that answers are lost. Whoever runs `qmq up` starts it again when it dies; here
+ * this file does. Nothing else helps.
  *
  * Steps and parts are taken in turn from a shuffled list, so that many runs meet every pair; a step that has passed before it was seen is
  * made up for at once, and the report says at which step each kill really came.
@@ -9,13 +10,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Seeded } from '../crash/load.ts'
 import type { OutsideLedger } from '../crash/outside-ledger.ts'
-import { gone } from '../support/child.ts'
+import { gone, run } from '../support/child.ts'
 import type { Cluster } from '../support/cluster.ts'
 import { type ProcessEntry, processTree } from '../support/process-tree.ts'
+import { tool } from '../support/tools.ts'
 import type { PlanWatch, Sight, Step } from './plan-watch.ts'
 
-/** `source` leaves, `target` takes over, `other` is a bystander. */
-export const parts = ['source', 'target', 'control', 'edge', 'up', 'other'] as const
+/** `source` leaves, `target` takes over, `wire` is between them, `other` is a bystander. */
+export const parts = ['source', 'target', 'wire', 'control', 'edge', 'up', 'other'] as const
 export type Part = (typeof parts)[number]
 
 export interface Kill {
@@ -83,6 +85,7 @@ export class Killer {
   }
 
   async #kill(part: Part, sight: Sight): Promise<void> {
+    if (part === 'wire') return await this.#cutWire(sight)
     const target = this.#targetOf(part, sight)
     const pid = target === 'up' ? this.#cluster.child.pid : this.#pidOf(target)
     if (pid === undefined) return
@@ -96,6 +99,15 @@ export class Killer {
     this.#cluster.restart()
     await this.#cluster.untilReady(backTimeoutMs)
     await Promise.all(deaths)
+  }
+
+  /** Costs nobody a second copy, so it is no incident that would explain one. */
+  async #cutWire(sight: Sight): Promise<void> {
+    const target = this.#targetOf('target', sight)
+    const port = sight.layout.instances.find(({ id }) => id === target)?.handoverPort
+    if (port === undefined) return
+    await run(tool('ss'), ['-K', 'state', 'established', `dport = :${port} or sport = :${port}`])
+    this.kills.push({ step: sight.step, part: 'wire', target })
   }
 
   #targetOf(part: Part, { layout, plan }: Sight): string {
