@@ -11,15 +11,19 @@ export const handoverVersion = 1
 export interface HandoverOffer {
   /** At the source; with the source's id the key the target remembers. */
   readonly number: number
-  /** The envelope record of the source's journal (`queue/journal/record.ts`, type `carried`), its meta only. */
+  /** The message as a record of the source's journal (`queue/handover/envelope.ts`), without its body. */
   readonly envelope: Buffer
   readonly body: readonly Buffer[]
   readonly bodyBytes: number
 }
 
-/** `refused`: not taken, ask another target. `unclear`: it may have been taken, ask this one again. */
+/**
+ * `refused`: not taken by this offer, which may never have got there; an earlier one may have been. `absent`: the target looked, does not
+ * have the message, and will not have it by any offer made before. `unclear`: it may have been taken, ask this one again.
+ */
 export type HandoverAnswer =
   | { readonly kind: 'taken'; readonly envelope: string; readonly body: string }
+  | { readonly kind: 'absent'; readonly why: string }
   | { readonly kind: 'refused'; readonly why: string }
   | { readonly kind: 'unclear'; readonly why: string }
 
@@ -45,8 +49,17 @@ export type DialHandover = (to: { readonly host: string; readonly port: number }
 
 /** What a target does with offers, whatever carried them. */
 export interface HandoverTaker {
-  /** In words why this source is not served; undefined where it is. */
+  /**
+   * In words why this source is not served; undefined where it is. Called once for each link; offers of earlier links of the source are
+   * not taken any more, so that none can still be on its way when a later one is answered.
+   */
   refuse(hello: HandoverHello): string | undefined
-  /** `answered` is called once, after the message is durable here, or with why it is not. */
+  /** `hello` is the very one of its link. `answered` is called once, after the message is durable here, or with why it is not. */
   take(hello: HandoverHello, offer: HandoverOffer, answered: (answer: HandoverAnswer) => void): void
 }
+
+/** Opens the port of a taker. Rejects where it cannot be had. */
+export type ListenHandover = (
+  at: { readonly host: string; readonly port: number },
+  taker: HandoverTaker,
+) => Promise<{ close(): Promise<void> }>

@@ -40,6 +40,15 @@ export interface ManifestPart {
   readonly digest: string
 }
 
+/** Some lines of a part, in order of their keys. */
+export interface ManifestPage {
+  /** Without LF. */
+  readonly lines: readonly string[]
+  readonly more: boolean
+}
+
+export const manifestPageLinesMax = 1000
+
 /** `01>42`: message 42 of instance 01. */
 export function entryKey({ source, number }: Pick<ManifestEntry, 'source' | 'number'>): string {
   return `${source}>${number}`

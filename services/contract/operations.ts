@@ -93,5 +93,6 @@ export interface QueuedRecipient {
 
 /** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}[], `audit` {} -> Audit. */
 /** `manifest` {plan} -> Manifest: what left or arrived here by a plan (`manifest.ts`). */
+/** `manifest-lines` {plan, source, target, after, limit} -> ManifestPage: the lines of one part behind the key `after`, '' for the first. */
 /** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState, `drill` DrillOrder -> DrillState. */
-export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest' | 'drill'
+export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest' | 'manifest-lines' | 'drill'

@@ -3,7 +3,8 @@
  *
  * The bounce is durable on the bounce host (or, there and where the layout has none, in this very journal) before the
  * message is marked as reported (promise 7). Its id is derived from the message's, so that handing it over again after a crash
- * makes no second one. A bounce host that cannot be reached is tried again for ever: nothing is given up here.
+ * makes no second one. A bounce host that cannot be reached is tried again for ever: nothing is given up here. Paused, it begins nothing
+ * and lets go of what it has not handed over; its owner reports all of that again when it goes on.
  */
 
 import type { BouncePolicy, FailedMessage, FailedRecipient } from '../contract/bounce.ts'
@@ -12,9 +13,9 @@ import type { Ledger } from '../contract/ledger.ts'
 import { bounceId } from '../contract/transaction-id.ts'
 import type { ByteString } from '../protocol/byte-string.ts'
 import { errorText, temporary } from '../protocol/failure.ts'
-import type { Clock, Log } from '../runtime/world.ts'
+import type { Clock, Log, Timer } from '../runtime/world.ts'
 import type { JournalStore } from './journal/store.ts'
-import type { LiveMessage } from './live-messages.ts'
+import { type LiveMessage, originOf } from './live-messages.ts'
 
 export interface BouncerParts {
   readonly instance: string
@@ -48,7 +49,10 @@ export class Bouncer {
   readonly #parts: BouncerParts
   /** Messages being reported, by number. */
   readonly #busy = new Set<number>()
+  /** Those that wait for another try. */
+  readonly #pausing = new Map<LiveMessage, Timer>()
   #stopped = false
+  #isPaused = false
 
   constructor(world: { readonly clock: Clock; readonly log: Log }, parts: BouncerParts) {
     this.#world = world
@@ -56,7 +60,7 @@ export class Bouncer {
   }
 
   report(message: LiveMessage): void {
-    if (this.#stopped || this.#busy.has(message.number)) return
+    if (this.#stopped || this.#isPaused || this.#busy.has(message.number)) return
     this.#busy.add(message.number)
     this.#tryOnce(message, 0, 'quoted')
   }
@@ -65,12 +69,30 @@ export class Bouncer {
     this.#stopped = true
   }
 
+  pause(): void {
+    this.#isPaused = true
+    for (const [message, timer] of this.#pausing) {
+      timer.cancel()
+      this.#busy.delete(message.number)
+    }
+    this.#pausing.clear()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+  }
+
+  /** A bounce of it may be on its way. */
+  isBusy(message: LiveMessage): boolean {
+    return this.#busy.has(message.number)
+  }
+
   #tryOnce(message: LiveMessage, tries: number, text: BounceText): void {
-    if (this.#stopped) return
+    if (this.#stopped || this.#letsGo(message)) return
     const failed = this.#failedMessage(message, text)
     const decision = this.#parts.policy().decide(failed)
     if (decision.kind === 'discard') return this.#over(message, true, decision.why)
-    const id = bounceId(message.id, this.#parts.instance, message.number)
+    const id = this.#bounceIdOf(message)
     this.#compose(failed, decision, id).then(
       (bytes) => this.#handOver(message, tries, text, { id, ...decision, text: bytes }),
       (error: unknown) => this.#again(message, tries, 'short', errorText(error)),
@@ -83,6 +105,12 @@ export class Bouncer {
     id: string,
   ): Promise<Buffer> {
     return this.#parts.policy().compose(failed, decision, id, this.#world.clock.now())
+  }
+
+  /** Of the place it was accepted at: a bounce in doubt at the instance it left is the same bounce here. */
+  #bounceIdOf(message: LiveMessage): string {
+    const { instance, number } = originOf(message, this.#parts.instance)
+    return bounceId(message.id, instance, number)
   }
 
   #failedMessage(message: LiveMessage, text: BounceText): FailedMessage {
@@ -109,7 +137,7 @@ export class Bouncer {
     form: BounceText,
     bounce: { readonly id: string; readonly sender: ByteString; readonly recipient: ByteString; readonly text: Buffer },
   ): void {
-    if (this.#stopped) return
+    if (this.#stopped || this.#letsGo(message)) return
     const hosts = this.#parts.bounceHosts()
     if (hosts === undefined) {
       return this.#parts.acceptLocal(bounce, (error) => {
@@ -139,10 +167,20 @@ export class Bouncer {
     })
   }
 
+  #letsGo(message: LiveMessage): boolean {
+    if (this.#isPaused) this.#busy.delete(message.number)
+    return this.#isPaused
+  }
+
   #again(message: LiveMessage, tries: number, text: BounceText, why: string): void {
+    if (this.#letsGo(message)) return
     const delayMs = Math.min(againMaxMs, againMinMs * 2 ** Math.min(tries, 20))
     this.#world.log.warn('bounce not handed over yet', { id: message.id, why, againInMs: delayMs })
-    this.#world.clock.after(delayMs, () => this.#tryOnce(message, tries + 1, text))
+    const timer = this.#world.clock.after(delayMs, () => {
+      this.#pausing.delete(message)
+      this.#tryOnce(message, tries + 1, text)
+    })
+    this.#pausing.set(message, timer)
   }
 
   /** `reference` is the bounce's id, or the rule that discards. */

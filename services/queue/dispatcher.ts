@@ -3,7 +3,8 @@
  *
  * A recipient is marked only after its outcome came back, and counts as marked only once the mark is durable (promise 7). An
  * outcome that cannot be written is kept and written again: forgetting it would deliver twice, acting on it early could
- * lose. When the last recipient is settled and one failed, the bouncer takes over.
+ * lose. When the last recipient is settled and one failed, the bouncer takes over. Paused, it starts nothing and keeps no jobs; what
+ * it had is given back to it when it goes on. A message that was offered to another instance is none of its business.
  */
 
 import {
@@ -20,7 +21,7 @@ import { type Failure, temporary } from '../protocol/failure.ts'
 import type { Clock, Log, Timer } from '../runtime/world.ts'
 import type { JournalRecord } from './journal/record.ts'
 import type { JournalStore } from './journal/store.ts'
-import { damagedBody, hasFailed, type LiveMessage, type LiveMessages } from './live-messages.ts'
+import { damagedBody, hasFailed, type LiveMessage, type LiveMessages, originOf } from './live-messages.ts'
 import { boundedDueAt, expired, isLastAttempt, nextAttemptAt } from './retry.ts'
 import { type Job, Scheduler, type SchedulerLimits } from './scheduler.ts'
 
@@ -69,6 +70,9 @@ export class Dispatcher {
   #wake: Timer | undefined
   #wakeAt = Number.POSITIVE_INFINITY
   #stopping = false
+  #isPaused = false
+  /** Begun, and their outcomes not yet marked. */
+  readonly #unfinished = new Set<DeliveryJob>()
   #onIdle: (() => void) | undefined
   #pumping = false
 
@@ -85,13 +89,27 @@ export class Dispatcher {
 
   /** Schedules everything a message still wants; `pump` starts it. */
   add(message: LiveMessage): void {
-    if (message.held !== undefined || message.pending === 0) return
-    this.#schedule(message, message.recipients.keys())
+    if (message.held !== undefined || message.offered !== undefined || message.pending === 0) return
+    this.#schedule(message, message.attempting === 0 ? message.recipients.keys() : this.#untried(message))
+  }
+
+  /** Starts no delivery and forgets what waits, until `resume`. */
+  pause(): void {
+    this.#isPaused = true
+    this.#scheduler.drain()
+    this.#onHold = []
+    this.#wake?.cancel()
+    this.#wakeAt = Number.POSITIVE_INFINITY
+  }
+
+  /** The owner adds whatever is to be delivered. */
+  resume(): void {
+    this.#isPaused = false
   }
 
   /** Starts what can start now; asked again by itself when something ends or falls due. */
   pump(): void {
-    if (this.#stopping || this.#pumping) return
+    if (this.#stopping || this.#isPaused || this.#pumping) return
     this.#pumping = true
     const now = this.#world.clock.now()
     for (let job = this.#scheduler.start(now); job !== undefined; job = this.#scheduler.start(now)) this.#run(job)
@@ -128,8 +146,17 @@ export class Dispatcher {
     })
   }
 
+  /** Recipients of a message that no unfinished job has. */
+  #untried(message: LiveMessage): number[] {
+    const tried = new Set<number>()
+    for (const job of this.#unfinished)
+      if (job.message === message) for (const index of job.recipients) tried.add(index)
+    return [...message.recipients.keys()].filter((index) => !tried.has(index))
+  }
+
   /** Jobs for those of the recipients that are pending, one for each destination and due time. */
   #schedule(message: LiveMessage, indices: Iterable<number>): void {
+    if (this.#isPaused) return
     const now = this.#world.clock.now()
     for (const job of this.#jobsOf(message, indices, now)) {
       if (job.to.kind === 'hold') this.#onHold.push(job)
@@ -168,6 +195,8 @@ export class Dispatcher {
 
   #run(job: DeliveryJob): void {
     const { message } = job
+    message.attempting++
+    this.#unfinished.add(job)
     if (message.cached !== undefined || message.verified) return this.#attempt(job)
     this.#parts.store.bodies.verify(message).then(
       (whole) => {
@@ -189,7 +218,10 @@ export class Dispatcher {
   #attempt(job: DeliveryJob): void {
     const startedAt = this.#world.clock.now()
     const attempt: Attempt = {
-      id: job.to.kind === 'qmtp' ? forwardId(job.message.id, this.#parts.instance) : job.message.id,
+      id:
+        job.to.kind === 'qmtp'
+          ? forwardId(job.message.id, originOf(job.message, this.#parts.instance).instance)
+          : job.message.id,
       sender: job.message.sender,
       recipients: job.recipients.map((index) => job.message.recipients[index]!.address),
       body: this.#bodyOf(job.message),
@@ -279,6 +311,7 @@ export class Dispatcher {
 
   #marked(job: DeliveryJob): void {
     const { message } = job
+    this.#finish(job)
     const { live } = this.#parts
     if (live.get(message.number) !== message) {
       this.#note(message, 'ended', {})
@@ -287,6 +320,11 @@ export class Dispatcher {
     if (message.pending === 0 && hasFailed(message)) return this.#parts.onFailed(message)
     this.#again(job)
     this.pump()
+  }
+
+  #finish(job: DeliveryJob): void {
+    job.message.attempting--
+    this.#unfinished.delete(job)
   }
 
   /** The recipients of the job that were deferred, by what is now in the queue. */
@@ -304,6 +342,7 @@ export class Dispatcher {
     const why = damagedBody
     this.#world.log.error('message held: its body does not match its checksum', { id: message.id })
     this.#scheduler.end(job, true, this.#world.clock.now())
+    this.#finish(job)
     message.held = why
     this.#note(message, 'quarantined', { text: why })
     this.#writeMark({ type: 'hold', number: message.number, at: this.#world.clock.now(), held: true, why }, () => {})
@@ -338,7 +377,7 @@ export class Dispatcher {
 
   #sleep(now: number): void {
     const at = this.#scheduler.nextAt()
-    if (at === this.#wakeAt || this.#stopping) return
+    if (at === this.#wakeAt || this.#stopping || this.#isPaused) return
     this.#wake?.cancel()
     this.#wakeAt = at
     if (at === Number.POSITIVE_INFINITY) return

@@ -1,5 +1,6 @@
 /**
- * Which packages this instance has committed in the last 24 hours (promise 5): 96-bit keys of (id, sender, recipients).
+ * Which packages this instance has committed in the last 24 hours (promise 5): 96-bit keys of (id, sender, recipients); and
+ * which messages it took over from other instances, by the place each one left.
  *
  * A package offered again after a lost acknowledgement finds its key and is answered `K` without a second copy; the same id
  * with another sender or other recipients is another package. Twelve bytes a message, in hourly sets that expire whole.
@@ -28,6 +29,19 @@ export function idKey(id: string, sender: ByteString, recipients: readonly ByteS
   for (const recipient of recipients) mix(state, recipient)
   // All zero marks an empty slot.
   return { a: finish(state[0]!, state[1]!), b: finish(state[1]!, state[2]!), c: finish(state[2]!, state[0]!) || 1 }
+}
+
+/** A key as a key of a map. */
+export function nameOfKey(key: IdKey): string {
+  return `${key.a}.${key.b}.${key.c}`
+}
+
+/**
+ * The key of a message taken over: of the place it left and the id it has, so that an instance whose home was lost and whose numbers
+ * begin anew is never taken for the one before.
+ */
+export function transferKey(source: { readonly instance: string; readonly number: number }, id: string): IdKey {
+  return idKey(id, `${source.instance}>${source.number}`, [])
 }
 
 function mix(state: Uint32Array, text: string): void {

@@ -18,7 +18,8 @@ import {
   takersOfPool,
 } from '../contract/layout.ts'
 import type { Ledger } from '../contract/ledger.ts'
-import type { Audit, InstanceLoad, QueuedMessage } from '../contract/operations.ts'
+import type { Manifest, ManifestPage } from '../contract/manifest.ts'
+import type { Audit, DrainProgress, InstanceLoad, QueuedMessage } from '../contract/operations.ts'
 import { transactionOf } from '../contract/transaction-id.ts'
 import { displayText } from '../protocol/byte-string.ts'
 import { errorText } from '../protocol/failure.ts'
@@ -29,11 +30,12 @@ import { type AcceptanceLimits, defaultAcceptanceLimits } from './acceptance.ts'
 import { Bouncer } from './bouncer.ts'
 import { Router } from './delivery/router.ts'
 import { Dispatcher, type DispatchPolicy, type Transports } from './dispatcher.ts'
+import { Handover, type HandoverDoors } from './handover/handover.ts'
 import { IdIndex } from './id-index.ts'
 import { Intake } from './intake.ts'
 import { quarantineOf, type Recovered } from './journal/recovery.ts'
 import { isMissing, JournalStore, type StoreLimits } from './journal/store.ts'
-import { damagedBody, hasFailed, type LiveMessage, LiveMessages } from './live-messages.ts'
+import { damagedBody, hasFailed, isConserved, type LiveMessage, LiveMessages } from './live-messages.ts'
 import { type QmtpListenLimits, QmtpServer } from './qmtp-server.ts'
 import { defaultRest } from './scheduler.ts'
 
@@ -48,6 +50,8 @@ export interface QueueInstanceParts {
   readonly bouncePolicyOf: (cluster: string, pool: PoolSpec) => BouncePolicy
   /** The journal failed: exit and start again. */
   readonly onFatal: (why: string) => void
+  /** Loaded once mail is to be handed over, or taken. */
+  readonly handoverDoors: () => Promise<HandoverDoors>
   readonly limits?: Partial<QueueLimits>
 }
 
@@ -94,8 +98,12 @@ export class QueueInstance {
   readonly #bouncer: Bouncer
   readonly #intake: Intake
   readonly #server: QmtpServer
+  readonly #handover: Handover
   #phase: 'starting' | 'ready' | 'stopping' = 'starting'
   #diskTimer: Timer | undefined
+  #isDiskFull = false
+  #sealed: string | undefined
+  #broken: string | undefined
   #recovered: Recovered | undefined
   #rate = { count: 0, at: 0 }
   #quarantined = 0
@@ -133,7 +141,7 @@ export class QueueInstance {
       ids: this.#ids,
       ledger,
       limits: acceptanceLimitsOf(pool),
-      onAccepted: (message) => this.#accepted(message),
+      onAccepted: (message) => this.#handover.accepted(message),
     })
     this.#bouncer = new Bouncer(world, {
       instance: parts.id,
@@ -145,6 +153,28 @@ export class QueueInstance {
       acceptLocal: (message, done) => this.#intake.acceptLocal(message, done),
     })
     this.#server = new QmtpServer(world, this.#intake, this.#listenLimits(pool), this.#spec.acceptFrom)
+    this.#handover = this.#makeHandover(aging)
+  }
+
+  #makeHandover(aging: World): Handover {
+    const parts = {
+      ...{ instance: this.#parts.id, home: this.home, store: this.#store, live: this.#live, ids: this.#ids },
+      ledger: this.#parts.ledger,
+      doors: this.#parts.handoverDoors,
+      audit: () => this.audit(),
+      refusing: () => this.#intake.refusing,
+      committing: () => this.#intake.committing,
+      isBouncing: (message: LiveMessage) => this.#bouncer.isBusy(message),
+      pause: () => this.#pause(),
+      resume: () => this.#goOn(),
+      deliver: (messages: readonly LiveMessage[]) => this.#deliver(messages),
+      onSealed: (why: string | undefined) => {
+        this.#sealed = why
+        this.#refuseOrNot()
+      },
+      onFatal: (error: Error) => this.#fatal(error),
+    }
+    return new Handover(aging, parts, this.#layout)
   }
 
   get home(): string {
@@ -167,8 +197,7 @@ export class QueueInstance {
       tornBytes: recovered.tornBytes,
       damaged: recovered.damage.length,
     })
-    for (const message of this.#live.all()) this.#resume(message)
-    this.#dispatcher.pump()
+    this.#handover.start()
     return recovered
   }
 
@@ -176,12 +205,14 @@ export class QueueInstance {
   async stop(): Promise<void> {
     this.#phase = 'stopping'
     this.#diskTimer?.cancel()
-    this.#intake.refuse('this queue is stopping')
+    this.#refuseOrNot()
     await this.#server.close()
     this.#bouncer.stop()
+    await this.#handover.stop()
     await this.#dispatcher.stop(this.#limits.stopWaitMs)
     for (const transport of Object.values(this.#parts.transports) as Transport[]) transport.close()
     await this.#store.close()
+    await this.#handover.close()
     this.#server.destroy()
   }
 
@@ -195,6 +226,25 @@ export class QueueInstance {
     this.#intake.limits = acceptanceLimitsOf(pool)
     this.#server.apply(this.#spec.acceptFrom, this.#listenLimits(pool))
     this.#dispatcher.apply(this.#policy())
+    this.#handover.apply(layout)
+  }
+
+  /** How far it is with leaving, where it leaves. */
+  get drain(): DrainProgress | undefined {
+    return this.#handover.progress
+  }
+
+  manifest(plan: string): Promise<Manifest> {
+    return this.#handover.manifests.manifest(plan)
+  }
+
+  manifestLines(
+    plan: string,
+    part: { readonly source: string; readonly target: string },
+    after: string,
+    limit: number,
+  ): Promise<ManifestPage> {
+    return this.#handover.manifests.page(plan, part, after, limit)
   }
 
   get phase(): 'starting' | 'ready' | 'refusing' | 'stopping' {
@@ -225,22 +275,10 @@ export class QueueInstance {
   }
 
   audit(): Audit {
-    const { accepted, delivered, bounced, discarded } = this.#live.totals
+    const { totals } = this.#live
     const queued = this.#live.countQueued()
-    const balanced = accepted === delivered + bounced + discarded + queued
     const quarantined = this.#quarantined + this.#heldForDamage()
-    const moved = { takenOver: 0, handedOver: 0 }
-    return {
-      instance: this.#parts.id,
-      accepted,
-      delivered,
-      bounced,
-      discarded,
-      queued,
-      ...moved,
-      balanced,
-      quarantined,
-    }
+    return { instance: this.#parts.id, ...totals, queued, balanced: isConserved(totals, queued), quarantined }
   }
 
   /** Messages whose body no longer matches its checksum: still queued, and never to be sent as they are. */
@@ -292,9 +330,19 @@ export class QueueInstance {
     return { syncedBytes, syncs, segments: this.#store.segmentCount }
   }
 
-  #accepted(message: LiveMessage): void {
-    this.#dispatcher.add(message)
+  #deliver(messages: readonly LiveMessage[]): void {
+    for (const message of messages) this.#resume(message)
     this.#dispatcher.pump()
+  }
+
+  #pause(): void {
+    this.#dispatcher.pause()
+    this.#bouncer.pause()
+  }
+
+  #goOn(): void {
+    this.#dispatcher.resume()
+    this.#bouncer.resume()
   }
 
   #resume(message: LiveMessage): void {
@@ -350,18 +398,25 @@ export class QueueInstance {
 
   #judgeSpace(free: number): void {
     const reserve = this.#limits.diskReserveBytes
-    const refusing = this.#intake.refusing !== undefined
-    if (!refusing && free < reserve) {
+    if (!this.#isDiskFull && free < reserve) {
       this.#world.log.error('disk nearly full: refusing mail', { directory: this.home, free, reserve })
-      this.#intake.refuse('disk nearly full')
-    } else if (refusing && free > reserve * 1.25) {
+      this.#isDiskFull = true
+    } else if (this.#isDiskFull && free > reserve * 1.25) {
       this.#world.log.info('disk has room again', { directory: this.home, free })
-      this.#intake.refuse(undefined)
+      this.#isDiskFull = false
     }
+    this.#refuseOrNot()
+  }
+
+  #refuseOrNot(): void {
+    const stopping = this.#phase === 'stopping' ? 'this queue is stopping' : undefined
+    const full = this.#isDiskFull ? 'disk nearly full' : undefined
+    this.#intake.refuse(this.#broken ?? stopping ?? this.#sealed ?? full)
   }
 
   #fatal(error: Error): void {
-    this.#intake.refuse('this queue cannot write')
+    this.#broken = 'this queue cannot write'
+    this.#refuseOrNot()
     this.#parts.onFatal(error.message)
   }
 

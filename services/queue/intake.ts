@@ -13,7 +13,7 @@ import { mailDate } from '../protocol/mail-date.ts'
 import { encodeQmtpReply, type QmtpPackage } from '../protocol/qmtp.ts'
 import type { Clock, Log, Random } from '../runtime/world.ts'
 import { type AcceptanceLimits, givenId, type Judgement, judgePackage, type PackageReply } from './acceptance.ts'
-import { type IdIndex, type IdKey, idKey } from './id-index.ts'
+import { type IdIndex, type IdKey, idKey, nameOfKey } from './id-index.ts'
 import { isOutOfSpace } from './journal/journal.ts'
 import type { JournalStore } from './journal/store.ts'
 import type { LiveMessage } from './live-messages.ts'
@@ -66,6 +66,11 @@ export class Intake {
   /** With a reason: answers Z to everything until called with undefined. */
   refuse(why: string | undefined): void {
     this.#refusing = why
+  }
+
+  /** Packages whose fate is not yet decided. */
+  get committing(): number {
+    return this.#committing.size
   }
 
   get refusing(): string | undefined {
@@ -135,7 +140,7 @@ export class Intake {
 
   /** Those who wait for this commit, where it is the first of its key; undefined where it waits for another one. */
   #joinCommit(key: IdKey, done: Committed): readonly Committed[] | undefined {
-    const name = nameOf(key)
+    const name = nameOfKey(key)
     const others = this.#committing.get(name)
     if (others !== undefined) {
       others.push(done)
@@ -147,7 +152,7 @@ export class Intake {
   }
 
   #settleCommit(key: IdKey, waiting: readonly Committed[], error: Error | undefined): void {
-    this.#committing.delete(nameOf(key))
+    this.#committing.delete(nameOfKey(key))
     for (const each of waiting) each(error)
   }
 
@@ -207,10 +212,6 @@ export class Intake {
     }
     return this.#date
   }
-}
-
-function nameOf(key: IdKey): string {
-  return `${key.a}.${key.b}.${key.c}`
 }
 
 const diskFull: PackageReply = { letter: 'Z', text: 'qq write error or disk full (#4.3.0)' }

@@ -3,21 +3,25 @@
  *
  * Records are applied in journal order, only once durable, and by the same code whether they were just written or are
  * being replayed; nothing else changes the state. A recipient goes pending -> delivered, or pending -> failed -> (bounced or
- * discarded with its message), and never back.
+ * discarded with its message), and never back; or, pending or failed, to another instance with its message.
  *
  * A result for a message this journal no longer knows still counts: after a replay that begins at an old segment the
  * message itself may be gone with an older one, while that segment's header had it among the accepted.
  */
 
 import type { ByteString } from '../protocol/byte-string.ts'
+import type { RecipientState } from './journal/meta.ts'
 import type {
   BouncedRecord,
   CarriedRecord,
   DeferralRecord,
   JournalRecord,
   MessageRecord,
-  RecipientState,
+  MovedRecord,
+  OfferMade,
+  Origin,
   ResultRecord,
+  TakenRecord,
 } from './journal/record.ts'
 
 /** Where a message's body stands. */
@@ -34,6 +38,15 @@ export interface Totals {
   delivered: number
   bounced: number
   discarded: number
+  /** Came from, and went to, another instance while they were not settled. */
+  takenOver: number
+  handedOver: number
+}
+
+/** Conservation of mail: whatever came in was settled, went to another instance, or is still here. */
+export function isConserved(totals: Totals, queued: number): boolean {
+  const { accepted, delivered, bounced, discarded, takenOver, handedOver } = totals
+  return accepted + takenOver === delivered + bounced + discarded + handedOver + queued
 }
 
 export interface LiveMessage {
@@ -47,8 +60,14 @@ export interface LiveMessage {
   /** Recipients still pending. */
   pending: number
   held: string | undefined
+  /** Where it was accepted, for one that was taken over; the ids of its bounces and forwards are made of it. */
+  readonly origin: Origin | undefined
+  /** The offer whose outcome is not known. Such a message is delivered by nobody. */
+  offered: OfferMade | undefined
   /** Records about it on their way to the disk; it is not carried meanwhile. */
   appending: number
+  /** Deliveries of it under way. */
+  attempting: number
   /** The body as it was received, while it is kept in memory. */
   cached: readonly Buffer[] | undefined
   /** Its body has been checked against its CRC in this life of the process. */
@@ -56,10 +75,11 @@ export interface LiveMessage {
 }
 
 export class LiveMessages {
-  readonly totals: Totals = { accepted: 0, delivered: 0, bounced: 0, discarded: 0 }
+  readonly totals: Totals = { accepted: 0, delivered: 0, bounced: 0, discarded: 0, takenOver: 0, handedOver: 0 }
   readonly #byNumber = new Map<number, LiveMessage>()
   readonly #bySegment = new Map<number, Set<LiveMessage>>()
   #bytes = 0
+  #bodyBytes = 0
 
   get size(): number {
     return this.#byNumber.size
@@ -68,6 +88,11 @@ export class LiveMessages {
   /** What all live messages take in the journal, with their envelopes. */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** Of the messages themselves: header and text. */
+  get bodyBytes(): number {
+    return this.#bodyBytes
   }
 
   get(number: number): LiveMessage | undefined {
@@ -85,11 +110,7 @@ export class LiveMessages {
   /** Recipients not yet delivered, bounced or discarded, counted one by one. */
   countQueued(): number {
     let queued = 0
-    for (const message of this.#byNumber.values()) {
-      for (const recipient of message.recipients) {
-        if (recipient.status === 'pending' || recipient.status === 'failed') queued++
-      }
-    }
+    for (const message of this.#byNumber.values()) queued += countOpen(message.recipients)
     return queued
   }
 
@@ -97,9 +118,11 @@ export class LiveMessages {
   apply(record: JournalRecord, location: Location): LiveMessage | undefined {
     switch (record.type) {
       case 'message':
-        return this.#add(record, record.recipients.map(freshRecipient(record)), location, true)
+        return this.#accept(record, location)
       case 'carried':
         return this.#carry(record, location)
+      case 'taken':
+        return this.#take(record, location)
       case 'result':
         return this.#settle(record)
       case 'deferral':
@@ -111,16 +134,47 @@ export class LiveMessages {
         if (message !== undefined) message.held = record.held ? record.why : undefined
         return message
       }
+      case 'offered': {
+        const message = this.#byNumber.get(record.number)
+        const { target, plan, at } = record
+        if (message !== undefined) message.offered = target === '' ? undefined : { target, plan, at }
+        return message
+      }
+      case 'moved':
+        return this.#move(record)
     }
   }
 
   /** Puts a message back as a snapshot has it. */
-  restore(record: CarriedRecord, location: Location, held: string | undefined): void {
-    this.#add(record, [...record.recipients], location, false).held = held
+  restore(record: CarriedRecord, location: Location, held = record.held): LiveMessage {
+    const message = this.#add(record, [...record.recipients], location, false)
+    message.held = held
+    message.offered = record.offered
+    return message
+  }
+
+  #accept(record: MessageRecord, location: Location): LiveMessage {
+    const message = this.#add(record, record.recipients.map(freshRecipient(record)), location, true)
+    this.totals.accepted += message.recipients.length
+    return message
+  }
+
+  #take(record: TakenRecord, location: Location): LiveMessage {
+    const message = this.#add(record, [...record.recipients], location, true)
+    message.held = record.held
+    this.totals.takenOver += countOpen(message.recipients)
+    return message
+  }
+
+  #move(record: MovedRecord): LiveMessage | undefined {
+    const message = this.#byNumber.get(record.number)
+    this.totals.handedOver += record.count
+    if (message !== undefined) this.#remove(message)
+    return message
   }
 
   #add(
-    record: MessageRecord | CarriedRecord,
+    record: MessageRecord | CarriedRecord | TakenRecord,
     recipients: RecipientState[],
     location: Location,
     isNew: boolean,
@@ -137,20 +191,23 @@ export class LiveMessages {
       location,
       pending: recipients.reduce((count, recipient) => count + (recipient.status === 'pending' ? 1 : 0), 0),
       held: undefined,
+      origin: record.type === 'message' ? undefined : record.origin,
+      offered: undefined,
       appending: 0,
+      attempting: 0,
       cached: undefined,
       verified: isNew,
     }
-    if (isNew) this.totals.accepted += recipients.length
     this.#byNumber.set(record.number, message)
     this.#place(message)
     this.#bytes += sizeOf(message)
+    this.#bodyBytes += location.bytes
     return message
   }
 
   #carry(record: CarriedRecord, location: Location): LiveMessage {
     const message = this.#byNumber.get(record.number)
-    if (message === undefined) return this.#add(record, [...record.recipients], location, false)
+    if (message === undefined) return this.restore(record, location)
     this.#unplace(message)
     message.location = location
     this.#place(message)
@@ -211,6 +268,7 @@ export class LiveMessages {
     this.#byNumber.delete(message.number)
     this.#unplace(message)
     this.#bytes -= sizeOf(message)
+    this.#bodyBytes -= message.location.bytes
     message.cached = undefined
   }
 
@@ -239,6 +297,18 @@ function sizeOf(message: LiveMessage): number {
   return bytes
 }
 
+/** Where a message in the queue of `instance` was accepted first. */
+export function originOf(message: LiveMessage, instance: string): Origin {
+  return message.origin ?? { instance, number: message.number }
+}
+
+/** Recipients that are neither delivered nor reported: what mail is conserved by. */
+export function countOpen(recipients: readonly RecipientState[]): number {
+  let open = 0
+  for (const { status } of recipients) if (status === 'pending' || status === 'failed') open++
+  return open
+}
+
 export function hasFailed(message: LiveMessage): boolean {
   return message.recipients.some((recipient) => recipient.status === 'failed')
 }
@@ -253,6 +323,9 @@ export function carriedRecord(message: LiveMessage): CarriedRecord {
     form: message.form,
     sender: message.sender,
     recipients: message.recipients,
+    origin: message.origin,
+    held: message.held,
+    offered: message.offered,
   }
 }
 

@@ -8,6 +8,7 @@
 import { bounceOptionsOf, QmailBouncePolicy } from '../bounce/bounce-policy.ts'
 import type { Json } from '../contract/coordination.ts'
 import { instanceOf, type Layout, type PoolSpec, poolOf } from '../contract/layout.ts'
+import { type ManifestPage, manifestPageLinesMax } from '../contract/manifest.ts'
 import type { InstanceState } from '../contract/operations.ts'
 import { MaildirTransport, makeMailbox } from '../mailbox/maildir-transport.ts'
 import { errorText } from '../protocol/failure.ts'
@@ -21,6 +22,7 @@ import type { World } from '../runtime/world.ts'
 import { QmtpTransport } from './delivery/qmtp-transport.ts'
 import { SmtpTransport } from './delivery/smtp-transport.ts'
 import type { Transports } from './dispatcher.ts'
+import type { HandoverDoors } from './handover/handover.ts'
 import { QueueInstance } from './instance.ts'
 import { auditJournal, listJournal, verifyJournal } from './offline.ts'
 
@@ -58,7 +60,8 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
   if (pool.deliver.kind === 'maildir') await makeMailboxes(world, `${state}/mailboxes`, pool.mailboxes)
   const transports = transportsOf(world, layout, id, state)
   const bouncePolicyOf = (cluster: string, own: PoolSpec) => new QmailBouncePolicy(bounceOptionsOf(cluster, own))
-  const instance = new QueueInstance(world, { layout, id, state, ledger, transports, bouncePolicyOf, onFatal })
+  const parts = { layout, id, state, ledger, transports, bouncePolicyOf, onFatal }
+  const instance = new QueueInstance(world, { ...parts, handoverDoors: () => handoverDoors(world) })
   return {
     start: () => instance.start(),
     stop: () => instance.stop(),
@@ -67,24 +70,50 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
     operations: {
       audit: async () => asJson(instance.audit()),
       list: async (value) => asJson(instance.list(limitOf(value))),
-      show: async (value) => asJson(await instance.show(idOf(value))),
+      show: async (value) => asJson(await instance.show(textOf(value, 'id'))),
+      manifest: async (value) => asJson(await instance.manifest(textOf(value, 'plan'))),
+      'manifest-lines': async (value) => asJson(await manifestLines(instance, value)),
     },
   }
 }
 
-function stateOf(instance: QueueInstance, pool: string): Pick<InstanceState, 'phase' | 'listeners' | 'load' | 'pool'> {
-  const { phase, why, address } = instance
+/** Most instances never need gRPC, and it takes its time to load. */
+async function handoverDoors(world: World): Promise<HandoverDoors> {
+  const [{ dialHandover }, { listenHandover }] = await Promise.all([
+    import('../runtime/handover-dial.ts'),
+    import('../runtime/handover-server.ts'),
+  ])
+  return { dial: dialHandover, listen: (at, taker) => listenHandover({ ...at, taker, log: world.log }) }
+}
+
+function manifestLines(instance: QueueInstance, value: Json): Promise<ManifestPage> {
+  const part = { source: textOf(value, 'source'), target: textOf(value, 'target') }
+  return instance.manifestLines(
+    textOf(value, 'plan'),
+    part,
+    textOf(value, 'after'),
+    limitOf(value, manifestPageLinesMax),
+  )
+}
+
+type State = Pick<InstanceState, 'phase' | 'listeners' | 'load' | 'pool' | 'drain'>
+
+function stateOf(instance: QueueInstance, pool: string): State {
+  const { phase, why, address, drain } = instance
   const listeners = address === undefined ? [] : [{ kind: 'qmtp', ...address }]
-  return { phase, pool, listeners, load: instance.load(), ...(why === undefined ? {} : { why }) }
+  const moving = drain === undefined ? {} : { drain }
+  return { phase, pool, listeners, load: instance.load(), ...moving, ...(why === undefined ? {} : { why }) }
 }
 
-function limitOf(value: Json): number {
-  const limit = typeof value === 'object' && value !== null && 'limit' in value ? Number(value['limit']) : listedMax
-  return Number.isInteger(limit) && limit > 0 ? Math.min(limit, listedMax) : listedMax
+function limitOf(value: Json, limitMax = listedMax): number {
+  const limit = typeof value === 'object' && value !== null && 'limit' in value ? Number(value['limit']) : limitMax
+  return Number.isInteger(limit) && limit > 0 ? Math.min(limit, limitMax) : limitMax
 }
 
-function idOf(value: Json): string {
-  return typeof value === 'object' && value !== null && 'id' in value ? String(value['id']) : ''
+function textOf(value: Json, name: string): string {
+  return typeof value === 'object' && value !== null && name in value
+    ? String((value as { readonly [key: string]: Json | undefined })[name] ?? '')
+    : ''
 }
 
 /** One line of JSON, or a refusal: a journal that is being written cannot be judged from outside. */

@@ -9,7 +9,7 @@ import { errorCode } from '../protocol/failure.ts'
 import type { World } from '../runtime/world.ts'
 import { IdIndex } from './id-index.ts'
 import { type Damage, inspect, quarantineOf, type Recovered } from './journal/recovery.ts'
-import { LiveMessages } from './live-messages.ts'
+import { isConserved, LiveMessages } from './live-messages.ts'
 
 export interface Verification {
   readonly instance: string
@@ -82,11 +82,8 @@ async function look(world: World, home: string): Promise<Look> {
 }
 
 function auditOf(instance: string, live: LiveMessages, quarantined: number): Audit {
-  const { accepted, delivered, bounced, discarded } = live.totals
   const queued = live.countQueued()
-  const balanced = accepted === delivered + bounced + discarded + queued
-  const moved = { takenOver: 0, handedOver: 0 }
-  return { instance, accepted, delivered, bounced, discarded, queued, ...moved, balanced, quarantined }
+  return { instance, ...live.totals, queued, balanced: isConserved(live.totals, queued), quarantined }
 }
 
 async function ifThere<Value>(reading: Promise<Value>): Promise<Value | undefined> {

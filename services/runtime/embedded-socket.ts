@@ -9,16 +9,14 @@
 
 import fs from 'node:fs'
 import net from 'node:net'
-import path from 'node:path'
 import process from 'node:process'
 import { errorText } from '../protocol/failure.ts'
 import type { ClientChannel, HubChannel, MessageChannel } from './embedded-message.ts'
+import { shortSocketPath } from './socket-path.ts'
 
 const messageBytesMax = 16 * 1024 * 1024
 /** Bytes waiting for one slow reader before it is cut off. */
 const backlogBytesMax = 64 * 1024 * 1024
-/** The shortest sun_path among the systems we run on is 104 bytes with its NUL (FreeBSD). */
-const socketPathBytesMax = 103
 
 export interface HubListener {
   close(): Promise<void>
@@ -26,7 +24,7 @@ export interface HubListener {
 
 /** Rejects with the system's error, or with ENAMETOOLONG. */
 export function listenForClients(file: string, attach: (channel: HubChannel) => void): Promise<HubListener> {
-  const short = socketPath(file)
+  const short = shortSocketPath(file)
   fs.rmSync(file, { force: true })
   const sockets = new Set<net.Socket>()
   const server = net.createServer((socket) => {
@@ -52,7 +50,7 @@ export function listenForClients(file: string, attach: (channel: HubChannel) => 
 
 /** A hub that is not there closes the channel at once. Throws where the path can never be a socket's. */
 export function dialHub(file: string): ClientChannel {
-  return new LineChannel(net.connect({ path: socketPath(file) })) as ClientChannel
+  return new LineChannel(net.connect({ path: shortSocketPath(file) })) as ClientChannel
 }
 
 function closeServer(server: net.Server, sockets: ReadonlySet<net.Socket>): Promise<void> {
@@ -60,16 +58,6 @@ function closeServer(server: net.Server, sockets: ReadonlySet<net.Socket>): Prom
     server.close(() => resolve())
     for (const socket of sockets) socket.destroy()
   })
-}
-
-/** The shorter of the absolute path and the one relative to the current directory. */
-function socketPath(file: string): string {
-  const relative = path.relative(process.cwd(), file)
-  const short = relative.length < file.length ? relative : file
-  const bytes = Buffer.byteLength(short)
-  if (bytes <= socketPathBytesMax) return short
-  const text = `${file} is too long for a socket: ${bytes} bytes, at most ${socketPathBytesMax}; choose a shorter --state`
-  throw Object.assign(new Error(text), { code: 'ENAMETOOLONG' })
 }
 
 class LineChannel implements MessageChannel<unknown, never> {

@@ -41,7 +41,7 @@ export interface Tier {
   stop(): Promise<void>
   /** A newer layout of which this place is still part. */
   apply(layout: Layout): void
-  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool'>
+  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain'>
   readonly operations: Readonly<Partial<Record<OperationName, Answer>>>
 }
 

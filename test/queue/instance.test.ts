@@ -67,6 +67,7 @@ async function start(
     transports: { smtp: transport, qmtp: transport, maildir: transport },
     bouncePolicyOf: (cluster, pool) => new QmailBouncePolicy(bounceOptionsOf(cluster, pool)),
     onFatal: (why) => assert.fail(why),
+    handoverDoors: () => Promise.reject(new Error('nothing is handed over here')),
     limits: { diskReserveBytes: options.reserve ?? 1024 * 1024, diskCheckMs: 20, stopWaitMs: 100 },
   })
   await instance.start()

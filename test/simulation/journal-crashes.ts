@@ -8,7 +8,7 @@
 import { IdIndex, idKey } from '../../services/queue/id-index.ts'
 import type { JournalRecord } from '../../services/queue/journal/record.ts'
 import { defaultStoreLimits, JournalStore } from '../../services/queue/journal/store.ts'
-import { LiveMessages } from '../../services/queue/live-messages.ts'
+import { isConserved, LiveMessages } from '../../services/queue/live-messages.ts'
 import type { World } from '../../services/runtime/world.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import { SimulatedHost, type SimulatedProcess, type Surroundings } from './simulated-host.ts'
@@ -203,8 +203,7 @@ class JournalCrasher {
       if (!isLive && expected.accepted === 'perhaps') expected.accepted = 'absent'
     }
     for (const id of live) this.violations.push(`invented: ${id}`)
-    const { accepted, delivered, bounced, discarded } = life.live.totals
-    if (accepted !== delivered + bounced + discarded + life.live.countQueued())
+    if (!isConserved(life.live.totals, life.live.countQueued()))
       this.violations.push(`totals: ${JSON.stringify({ ...life.live.totals, queued: life.live.countQueued() })}`)
   }
 

@@ -14,6 +14,7 @@ import { defaultStoreLimits } from '../../services/queue/journal/store.ts'
 import type { World } from '../../services/runtime/world.ts'
 import { clusterLayout } from './cluster-layout.ts'
 import type { ProcessParts } from './process-parts.ts'
+import { simulatedDoors } from './simulated-handover.ts'
 import type { Truth } from './truth.ts'
 
 export const stateDirectory = '/state'
@@ -64,6 +65,7 @@ export async function beginQueue(
     },
     bouncePolicyOf: (name, own) => new QmailBouncePolicy(bounceOptionsOf(name, own)),
     onFatal: die,
+    handoverDoors: async () => parts.doors(simulatedDoors(world)),
     limits: { store: storeLimits },
   })
   await instance.start()

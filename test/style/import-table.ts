@@ -24,7 +24,7 @@ export const importRules: readonly ImportRule[] = [
   {
     of: 'runtime',
     folders: ['protocol', 'contract', 'settings'],
-    packages: ['ioredis', 'nats', 'pino'],
+    packages: ['@grpc/grpc-js', '@grpc/proto-loader', 'ioredis', 'nats', 'pino'],
     platform: true,
   },
   { of: 'edge', folders: lower, packages: [], platform: false },
@@ -57,6 +57,8 @@ export const packageDoors: Readonly<Record<string, readonly string[]>> = {
   nats: ['runtime/nats-link.ts'],
   pino: ['runtime/log.ts'],
   ioredis: ['runtime/redis-shared-state.ts'],
+  '@grpc/grpc-js': ['runtime/rpc-server.ts', 'runtime/rpc-client.ts'],
+  '@grpc/proto-loader': ['runtime/rpc-definition.ts'],
   commander: ['cli/'],
   execa: ['cli/'],
 }
@@ -68,6 +70,8 @@ export const filesPerDoor: Readonly<Record<string, number>> = {
   pino: 1,
   ioredis: 1,
   nats: 1,
+  '@grpc/grpc-js': 2,
+  '@grpc/proto-loader': 1,
   commander: 2,
   execa: 1,
 }

@@ -6,6 +6,14 @@ import { filesPerDoor, importExceptions, importRules, packageDoors } from './imp
 import { cyclesOf, type Import, importsOf } from './imports.ts'
 import { sourcesBelow } from './source-files.ts'
 
+/** Of `@scope/name/file`, `@scope/name`. */
+function packageOf({ target }: Import): string {
+  return target
+    .split('/')
+    .slice(0, target.startsWith('@') ? 2 : 1)
+    .join('/')
+}
+
 /** Why an import is not allowed; undefined where it is. */
 function objection(one: Import): string | undefined {
   const file = one.from.slice('services/'.length)
@@ -20,7 +28,7 @@ function objection(one: Import): string | undefined {
     return excused ? undefined : `may not import ${target}`
   }
   if (one.target.startsWith('test/')) return 'nothing imports test'
-  const name = one.target.split('/')[0] ?? ''
+  const name = packageOf(one)
   if (!rule.packages.includes(name)) return `may not import the package ${one.target}`
   const doors = packageDoors[name] ?? []
   const through = doors.some((door) => (door.endsWith('/') ? file.startsWith(door) : file === door))
@@ -70,7 +78,7 @@ test('the check would see a violation', () => {
 
 test('each outside package has its door, and nobody stands beside it', () => {
   for (const [name, most] of Object.entries(filesPerDoor)) {
-    const importers = new Set(imports.filter((one) => one.target.split('/')[0] === name).map((one) => one.from))
+    const importers = new Set(imports.filter((one) => packageOf(one) === name).map((one) => one.from))
     assert.ok(importers.size >= 1, `no file imports ${name}: take it out of package.json or of the table`)
     assert.ok(importers.size <= most, `${name} is imported by ${[...importers].join(', ')}`)
   }

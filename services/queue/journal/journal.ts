@@ -337,7 +337,7 @@ export function isOutOfSpace(error: unknown): boolean {
 }
 
 /** What fails one batch and says nothing about the bytes of others. */
-function isRefusable(error: unknown): boolean {
+export function isRefusable(error: unknown): boolean {
   return outOfSpace.has(errorCode(error)) || outOfDescriptors.has(errorCode(error))
 }
 

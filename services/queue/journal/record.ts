@@ -11,12 +11,14 @@
  * The salt makes records of a segment file's earlier life worthless after it is reused, and records that a message's text
  * imitates worthless always. Batch numbers tell a torn tail from
  * damage: batch n + 1 is written only after batch n is durable, so a bad record followed by a later batch was durable
- * once (`recovery.ts`). Numbers are little-endian; times are unix milliseconds; text is latin1, one byte a character.
+ * once (`recovery.ts`). The fields of the meta are written by `meta.ts`. New types are added at the end of the list, and new fields
+ * at the end of a meta where they may be missing, so that every journal ever written can be read.
  */
 
 import type { ByteString } from '../../protocol/byte-string.ts'
 import type { Failure } from '../../protocol/failure.ts'
 import { crc32 } from '../../runtime/digest.ts'
+import { failureLength, MetaReader, MetaWriter, type RecipientState, stateLength, statuses } from './meta.ts'
 
 export const recordHeaderBytes = 32
 /** A longer meta is refused before it is written, and taken for damage when read: 50 000 recipients with their last failures fit. */
@@ -24,25 +26,11 @@ export const metaBytesMax = 128 * 1024 * 1024
 export const bodyBytesMax = 2 ** 31
 
 const magic = 0x00514d51
-const types = ['message', 'carried', 'result', 'deferral', 'bounced', 'hold'] as const
+const types = [
+  ...(['message', 'carried', 'result', 'deferral', 'bounced', 'hold'] as const),
+  ...(['offered', 'taken', 'moved'] as const),
+]
 export type RecordType = (typeof types)[number]
-
-export type RecipientStatus = 'pending' | 'delivered' | 'failed' | 'discarded'
-const statuses: readonly RecipientStatus[] = ['pending', 'delivered', 'failed', 'discarded']
-
-/** What became of one recipient so far. */
-export interface RecipientState {
-  readonly address: ByteString
-  readonly status: RecipientStatus
-  readonly attempts: number
-  /** Next attempt, while pending. */
-  readonly dueAt: number
-  /** The last failure, or why it failed for good. */
-  readonly failure: Failure | undefined
-  readonly remote: string
-  /** When the status was reached. */
-  readonly at: number
-}
 
 export interface MessageRecord {
   readonly type: 'message'
@@ -54,15 +42,62 @@ export interface MessageRecord {
   readonly recipients: readonly ByteString[]
 }
 
-/** A message copied out of an old segment, with all that had become of it. */
-export interface CarriedRecord {
-  readonly type: 'carried'
+/** The instance a message was accepted by, and its number there. */
+export interface Origin {
+  readonly instance: string
+  readonly number: number
+}
+
+/** To whom a message was offered last: nobody else may be asked before this one has said what became of it. */
+export interface OfferMade {
+  readonly target: string
+  readonly plan: string
+  readonly at: number
+}
+
+/** A message with all that had become of it. */
+interface Standing {
   readonly number: number
   readonly id: string
   readonly birthAt: number
   readonly form: 'lf' | 'crlf'
   readonly sender: ByteString
   readonly recipients: readonly RecipientState[]
+  /** Why it is held, where it is. */
+  readonly held: string | undefined
+}
+
+/** A message copied out of an old segment. */
+export interface CarriedRecord extends Standing {
+  readonly type: 'carried'
+  /** Undefined: this instance, by this number. */
+  readonly origin: Origin | undefined
+  readonly offered: OfferMade | undefined
+}
+
+/** A message taken over from another instance. */
+export interface TakenRecord extends Standing {
+  readonly type: 'taken'
+  readonly at: number
+  readonly plan: string
+  readonly source: Origin
+  readonly origin: Origin
+}
+
+/** The message is about to be offered to `target`; with '' for the target, it is known that none has it, and none is being asked. */
+export interface OfferedRecord extends OfferMade {
+  readonly type: 'offered'
+  readonly number: number
+}
+
+/** `target` has the message, durably: it is over here. */
+export interface MovedRecord {
+  readonly type: 'moved'
+  readonly number: number
+  readonly at: number
+  readonly target: string
+  /** Recipients that went with it unsettled. */
+  readonly count: number
 }
 
 /** Recipients settled: `status` is never pending. */
@@ -107,7 +142,16 @@ export interface HoldRecord {
   readonly why: string
 }
 
-export type JournalRecord = MessageRecord | CarriedRecord | ResultRecord | DeferralRecord | BouncedRecord | HoldRecord
+export type JournalRecord =
+  | MessageRecord
+  | CarriedRecord
+  | ResultRecord
+  | DeferralRecord
+  | BouncedRecord
+  | HoldRecord
+  | OfferedRecord
+  | TakenRecord
+  | MovedRecord
 
 export interface RecordHeader {
   readonly type: RecordType
@@ -195,10 +239,13 @@ function metaLength(record: JournalRecord): number {
       for (const recipient of record.recipients) bytes += 2 + recipient.length
       return bytes
     }
-    case 'carried': {
-      let bytes = 8 + 8 + 1 + 1 + record.id.length + 2 + record.sender.length + 4
-      for (const recipient of record.recipients) bytes += stateLength(recipient)
-      return bytes
+    case 'carried':
+      return standingLength(record) + lateLength(record)
+    case 'taken': {
+      const { origin, source, plan } = record
+      return (
+        standingLength(record) + originLength(origin) + originLength(source) + 8 + 1 + plan.length + heldLength(record)
+      )
     }
     case 'result': {
       let bytes = 8 + 8 + 4
@@ -214,37 +261,76 @@ function metaLength(record: JournalRecord): number {
       return 8 + 8 + 1 + 4 + 2 + record.bounce.length
     case 'hold':
       return 8 + 8 + 1 + 2 + record.why.length
+    case 'offered':
+      return 8 + offerLength(record)
+    case 'moved':
+      return 8 + 8 + 1 + record.target.length + 4
   }
 }
 
-export function stateLength(state: RecipientState): number {
-  return 2 + state.address.length + 1 + 4 + 8 + 8 + failureLength(state.failure, state.remote)
+function standingLength(record: Standing): number {
+  let bytes = 8 + 8 + 1 + 1 + record.id.length + 2 + record.sender.length + 4
+  for (const recipient of record.recipients) bytes += stateLength(recipient)
+  return bytes
 }
 
-function failureLength(failure: Failure | undefined, remote: string): number {
-  if (failure === undefined) return 1 + 2 + cut(remote, remoteBytesMax).length
-  return 1 + 2 + cut(remote, remoteBytesMax).length + 1 + 2 + 2 + failure.enhanced.length + 2 + cut(failure.text).length
+function originLength(origin: Origin): number {
+  return 1 + origin.instance.length + 8
 }
 
-/** Texts are ours or a peer's; a peer's length is bounded where it is read, and here once more. */
-const textBytesMax = 1024
-const remoteBytesMax = 256
-function cut(text: string, bytesMax = textBytesMax): string {
-  return text.length > bytesMax ? text.slice(0, bytesMax) : text
+function offerLength(offer: OfferMade): number {
+  return 1 + offer.target.length + 1 + offer.plan.length + 8
 }
+
+function heldLength({ held }: Standing): number {
+  return 2 + (held?.length ?? 0)
+}
+
+/** What a carried record says of a message that is held, was taken over, or is being handed over; most are none of these. */
+function isPlain({ origin, held, offered }: CarriedRecord): boolean {
+  return origin === undefined && held === undefined && offered === undefined
+}
+
+function lateLength(record: CarriedRecord): number {
+  if (isPlain(record)) return 0
+  return originLength(record.origin ?? nowhere) + heldLength(record) + offerLength(record.offered ?? noOffer)
+}
+
+const nowhere: Origin = { instance: '', number: 0 }
+const noOffer: OfferMade = { target: '', plan: '', at: 0 }
 
 function writeMeta(writer: MetaWriter, record: JournalRecord): number {
   writer.float(record.number)
   switch (record.type) {
     case 'message':
+      writeHead(writer, record)
+      for (const recipient of record.recipients) writer.text(recipient)
+      return writer.position
     case 'carried':
-      writer.float(record.birthAt)
-      writer.byte(record.form === 'lf' ? 0 : 1)
-      writer.shortText(record.id)
-      writer.text(record.sender)
-      writer.count(record.recipients.length)
-      if (record.type === 'message') for (const recipient of record.recipients) writer.text(recipient)
-      else for (const recipient of record.recipients) writer.state(recipient)
+      writeHead(writer, record)
+      for (const recipient of record.recipients) writer.state(recipient)
+      if (!isPlain(record)) {
+        writeOrigin(writer, record.origin ?? nowhere)
+        writer.text(record.held ?? '')
+        writeOffer(writer, record.offered ?? noOffer)
+      }
+      return writer.position
+    case 'taken':
+      writeHead(writer, record)
+      for (const recipient of record.recipients) writer.state(recipient)
+      writeOrigin(writer, record.origin)
+      writeOrigin(writer, record.source)
+      writer.float(record.at)
+      writer.shortText(record.plan)
+      writer.text(record.held ?? '')
+      return writer.position
+    case 'offered':
+      writeOffer(writer, record)
+      return writer.position
+    case 'moved':
+      writer.float(record.at)
+      writer.shortText(record.target)
+      writer.count(record.count)
       return writer.position
     case 'result':
       writer.float(record.at)
@@ -278,21 +364,50 @@ function writeMeta(writer: MetaWriter, record: JournalRecord): number {
   }
 }
 
+function writeHead(writer: MetaWriter, record: MessageRecord | Standing): void {
+  writer.float(record.birthAt)
+  writer.byte(record.form === 'lf' ? 0 : 1)
+  writer.shortText(record.id)
+  writer.text(record.sender)
+  writer.count(record.recipients.length)
+}
+
+function writeOrigin(writer: MetaWriter, origin: Origin): void {
+  writer.shortText(origin.instance)
+  writer.float(origin.number)
+}
+
+function writeOffer(writer: MetaWriter, offer: OfferMade): void {
+  writer.shortText(offer.target)
+  writer.shortText(offer.plan)
+  writer.float(offer.at)
+}
+
 function readMeta(reader: MetaReader, type: RecordType): JournalRecord {
   const number = reader.float()
   switch (type) {
-    case 'message':
-    case 'carried': {
-      const birthAt = reader.float()
-      const form = reader.byte() === 0 ? 'lf' : 'crlf'
-      const id = reader.shortText()
-      const sender = reader.text()
-      const count = reader.count()
-      if (type === 'message') {
-        return { type, number, id, birthAt, form, sender, recipients: reader.many(count, () => reader.text()) }
-      }
-      return { type, number, id, birthAt, form, sender, recipients: reader.many(count, () => reader.state()) }
+    case 'message': {
+      const head = readHead(reader)
+      return { type, number, ...head, recipients: reader.many(reader.count(), () => reader.text()) }
     }
+    case 'carried': {
+      const head = readHead(reader)
+      const recipients = reader.many(reader.count(), () => reader.state())
+      return { type, number, ...head, recipients, ...(reader.isAtEnd ? plain : readLate(reader)) }
+    }
+    case 'taken': {
+      const head = readHead(reader)
+      const recipients = reader.many(reader.count(), () => reader.state())
+      const origin = readOrigin(reader)
+      const source = readOrigin(reader)
+      const at = reader.float()
+      const plan = reader.shortText()
+      return { type, number, ...head, recipients, origin, source, at, plan, held: reader.text() || undefined }
+    }
+    case 'offered':
+      return { type, number, ...readOffer(reader) }
+    case 'moved':
+      return { type, number, at: reader.float(), target: reader.shortText(), count: reader.count() }
     case 'result': {
       const at = reader.float()
       const results = reader.many(reader.count(), () => {
@@ -327,144 +442,29 @@ function readMeta(reader: MetaReader, type: RecordType): JournalRecord {
   }
 }
 
-export class MetaWriter {
-  position: number
-  readonly #buffer: Buffer
+function readHead(reader: MetaReader): Pick<Standing, 'birthAt' | 'form' | 'id' | 'sender'> {
+  const birthAt = reader.float()
+  const form = reader.byte() === 0 ? 'lf' : 'crlf'
+  return { birthAt, form, id: reader.shortText(), sender: reader.text() }
+}
 
-  constructor(buffer: Buffer, position: number) {
-    this.#buffer = buffer
-    this.position = position
-  }
+const plain = { origin: undefined, held: undefined, offered: undefined }
 
-  byte(value: number): void {
-    this.position = this.#buffer.writeUInt8(value, this.position)
-  }
-
-  count(value: number): void {
-    this.position = this.#buffer.writeUInt32LE(value, this.position)
-  }
-
-  float(value: number): void {
-    this.position = this.#buffer.writeDoubleLE(value, this.position)
-  }
-
-  shortText(value: string): void {
-    this.byte(value.length)
-    this.position += this.#buffer.write(value, this.position, 'latin1')
-  }
-
-  text(value: string): void {
-    this.position = this.#buffer.writeUInt16LE(value.length, this.position)
-    this.position += this.#buffer.write(value, this.position, 'latin1')
-  }
-
-  failure(failure: Failure | undefined, remote: string): void {
-    this.byte(failure === undefined ? 0 : failure.class === 'temporary' ? 1 : 2)
-    this.text(cut(remote, remoteBytesMax))
-    if (failure === undefined) return
-    this.byte(failure.blame === 'sender' ? 0 : failure.blame === 'peer' ? 1 : 2)
-    this.position = this.#buffer.writeUInt16LE(failure.code, this.position)
-    this.text(failure.enhanced)
-    this.text(cut(failure.text))
-  }
-
-  state(state: RecipientState): void {
-    this.text(state.address)
-    this.byte(statuses.indexOf(state.status))
-    this.count(state.attempts)
-    this.float(state.dueAt)
-    this.float(state.at)
-    this.failure(state.failure, state.remote)
+function readLate(reader: MetaReader): Pick<CarriedRecord, 'origin' | 'held' | 'offered'> {
+  const origin = readOrigin(reader)
+  const held = reader.text() || undefined
+  const offered = readOffer(reader)
+  return {
+    origin: origin.instance === '' ? undefined : origin,
+    held,
+    offered: offered.target === '' ? undefined : offered,
   }
 }
 
-export class MetaReader {
-  #position: number
-  readonly #buffer: Buffer
-  readonly #end: number
+function readOrigin(reader: MetaReader): Origin {
+  return { instance: reader.shortText(), number: reader.float() }
+}
 
-  constructor(buffer: Buffer, position: number, end: number) {
-    this.#buffer = buffer
-    this.#position = position
-    this.#end = end
-  }
-
-  finish(): void {
-    if (this.#position !== this.#end)
-      throw new RangeError(`${this.#end - this.#position} bytes are left of a record's meta`)
-  }
-
-  byte(): number {
-    return this.#buffer.readUInt8(this.#take(1))
-  }
-
-  count(): number {
-    return this.#buffer.readUInt32LE(this.#take(4))
-  }
-
-  float(): number {
-    return this.#buffer.readDoubleLE(this.#take(8))
-  }
-
-  shortText(): string {
-    return this.#string(this.byte())
-  }
-
-  text(): string {
-    return this.#string(this.#buffer.readUInt16LE(this.#take(2)))
-  }
-
-  many<Item>(count: number, read: () => Item): Item[] {
-    if (count > this.#end - this.#position) throw new RangeError('a count larger than its record')
-    const items: Item[] = []
-    for (let index = 0; index < count; index++) items.push(read())
-    return items
-  }
-
-  status(): RecipientStatus {
-    const status = statuses[this.byte()]
-    if (status === undefined) throw new RangeError('an unknown recipient status')
-    return status
-  }
-
-  failure(): { failure: Failure | undefined; remote: string } {
-    const kind = this.byte()
-    const remote = this.text()
-    if (kind === 0) return { failure: undefined, remote }
-    const blame = this.byte()
-    const code = this.#buffer.readUInt16LE(this.#take(2))
-    const enhanced = this.text()
-    const text = this.text()
-    return {
-      remote,
-      failure: {
-        class: kind === 1 ? 'temporary' : 'permanent',
-        blame: blame === 0 ? 'sender' : blame === 1 ? 'peer' : 'self',
-        code,
-        enhanced,
-        text,
-      },
-    }
-  }
-
-  state(): RecipientState {
-    const address = this.text()
-    const status = this.status()
-    const attempts = this.count()
-    const dueAt = this.float()
-    const at = this.float()
-    return { address, status, attempts, dueAt, at, ...this.failure() }
-  }
-
-  #string(length: number): string {
-    const start = this.#take(length)
-    return this.#buffer.toString('latin1', start, start + length)
-  }
-
-  #take(bytes: number): number {
-    const start = this.#position
-    if (start + bytes > this.#end) throw new RangeError('a record ends inside a field')
-    this.#position = start + bytes
-    return start
-  }
+function readOffer(reader: MetaReader): OfferMade {
+  return { target: reader.shortText(), plan: reader.shortText(), at: reader.float() }
 }

@@ -12,7 +12,9 @@ import type { Totals } from '../live-messages.ts'
 const copyBytes = 512
 const secondCopyAt = 4096
 export const segmentHeaderBytes = secondCopyAt + copyBytes
-const magic = 'QMQSEG1\n'
+const magic = 'QMQSEG2\n'
+/** Of headers written before mail could be handed over: those totals are missing, and zero. */
+const earlierMagic = 'QMQSEG1\n'
 
 export interface SegmentHeader {
   readonly segment: number
@@ -58,6 +60,8 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
     header.totals.delivered,
     header.totals.bounced,
     header.totals.discarded,
+    header.totals.takenOver,
+    header.totals.handedOver,
   ]
   for (const [index, value] of numbers.entries()) buffer.writeDoubleLE(value, 8 + index * 8)
   buffer.writeUInt32LE(crc32([buffer.subarray(0, copyBytes - 4)]), copyBytes - 4)
@@ -71,7 +75,9 @@ export function decodeSegmentHeader(buffer: Buffer): SegmentHeader | undefined {
 }
 
 function decodeCopy(copy: Buffer): SegmentHeader | undefined {
-  if (copy.length < copyBytes || copy.toString('latin1', 0, 8) !== magic) return undefined
+  if (copy.length < copyBytes) return undefined
+  const form = copy.toString('latin1', 0, 8)
+  if (form !== magic && form !== earlierMagic) return undefined
   if (crc32([copy.subarray(0, copyBytes - 4)]) !== copy.readUInt32LE(copyBytes - 4)) return undefined
   const number = (index: number): number => copy.readDoubleLE(8 + index * 8)
   return {
@@ -80,6 +86,13 @@ function decodeCopy(copy: Buffer): SegmentHeader | undefined {
     previousEnd: number(2),
     nextNumber: number(3),
     salt: number(4),
-    totals: { accepted: number(5), delivered: number(6), bounced: number(7), discarded: number(8) },
+    totals: {
+      accepted: number(5),
+      delivered: number(6),
+      bounced: number(7),
+      discarded: number(8),
+      takenOver: form === magic ? number(9) : 0,
+      handedOver: form === magic ? number(10) : 0,
+    },
   }
 }

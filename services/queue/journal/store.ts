@@ -118,8 +118,8 @@ export class JournalStore implements SegmentSource {
     return this.#closed.length + (this.#journal?.currentSegment === undefined ? 0 : 1)
   }
 
-  append(record: JournalRecord, body: readonly Buffer[], bodyBytes: number, done: Appended): void {
-    this.journal.append(record, body, bodyBytes, done)
+  append(record: JournalRecord, body: readonly Buffer[], bodyBytes: number, done: Appended, knownCrc?: number): void {
+    this.journal.append(record, body, bodyBytes, done, knownCrc)
   }
 
   /** Writes what waits and a last snapshot, so that the next start reads no segment. */
@@ -272,18 +272,6 @@ export class JournalStore implements SegmentSource {
       const { bytes, crc } = message.location
       // With the sum it was accepted with: a damaged body stays damaged, and is found out when it is to be sent.
       this.journal.append(carriedRecord(message), body, bytes, carried, crc)
-      const { held } = message
-      if (held === undefined) return
-      // What a carried record cannot say follows it.
-      message.appending++
-      this.append(
-        { type: 'hold', number: message.number, at: this.#world.clock.now(), held: true, why: held },
-        [],
-        0,
-        () => {
-          message.appending--
-        },
-      )
     })
   }
 

@@ -212,7 +212,14 @@ test('journal: old segments are dropped and reused, and their stale records neve
   const killed = await open(directory)
   assert.equal(await contents(killed), expected)
   assert.deepEqual(killed.recovered.damage, [])
-  assert.deepEqual(killed.live.totals, { accepted: 201, delivered: 200, bounced: 0, discarded: 0 })
+  assert.deepEqual(killed.live.totals, {
+    accepted: 201,
+    delivered: 200,
+    bounced: 0,
+    discarded: 0,
+    takenOver: 0,
+    handedOver: 0,
+  })
   assert.equal(killed.ids.has(idKey('m0', 's@example.com', ['r@example.com'])), true, 'ids outlive their segments')
   fs.rmSync(`${directory}/journal/${fs.readdirSync(`${directory}/journal`).find((name) => name.endsWith('.snapshot'))}`)
   const bare = await open(directory)
@@ -307,7 +314,14 @@ test('journal: after close nothing is written, and whoever asks is told so', asy
   await assert.rejects(append(opened.store, delivered(one.number)), /journal is closed/)
   await closing
   const again = await open(directory)
-  assert.deepEqual(again.live.totals, { accepted: 1, delivered: 0, bounced: 0, discarded: 0 })
+  assert.deepEqual(again.live.totals, {
+    accepted: 1,
+    delivered: 0,
+    bounced: 0,
+    discarded: 0,
+    takenOver: 0,
+    handedOver: 0,
+  })
 })
 
 test('journal: a damaged body is carried forward as it is, and holds up nothing', async (t) => {

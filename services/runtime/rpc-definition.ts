@@ -1,0 +1,39 @@
+/**
+ * The door to the loader of `.proto` files: the published ones of `contract/proto/`, as services by their full names.
+ *
+ * Fields are camel case, enumerations are their names, numbers of 64 bits are plain numbers (nothing we count passes 2^53), bytes are
+ * Buffers into what was received. Throws where a file is missing or wrong: both are defects of the installation.
+ */
+
+import { fileURLToPath } from 'node:url'
+import { loadSync, type PackageDefinition, type ServiceDefinition } from '@grpc/proto-loader'
+
+export type RpcDefinition = PackageDefinition
+export type RpcService = ServiceDefinition
+
+const folder = fileURLToPath(new URL('../contract/proto', import.meta.url))
+const loaded = new Map<string, RpcDefinition>()
+
+/** `qmq/v1/handover.proto`; with what it imports. */
+export function loadDefinition(file: string): RpcDefinition {
+  const known = loaded.get(file)
+  if (known !== undefined) return known
+  const options = { longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [folder] }
+  const definition = loadSync(file, options)
+  loaded.set(file, definition)
+  return definition
+}
+
+/** `qmq.v1.HandoverService`. */
+export function serviceIn(definition: RpcDefinition, name: string): RpcService {
+  const service = definition[name]
+  if (service === undefined || 'format' in service) throw new Error(`no service ${name} in the definitions`)
+  return service as RpcService
+}
+
+/** Names of the services of a definition, sorted. */
+export function serviceNames(definition: RpcDefinition): readonly string[] {
+  return Object.keys(definition)
+    .filter((name) => !('format' in (definition[name] as object)))
+    .sort()
+}
