@@ -61,11 +61,12 @@ export class ClusterClient {
   }
 
   get places(): readonly Place[] {
-    const { edges, instances } = this.layout
+    const { edges, instances, control } = this.layout
     const homeOf = (home: string) => `${this.#state}/${home}`
     return [
       ...edges.map(({ id, home }) => ({ id, tier: 'edge' as const, home: homeOf(home), pool: '' })),
       ...instances.map(({ id, home, pool }) => ({ id, tier: 'queue' as const, home: homeOf(home), pool })),
+      ...control.map(({ id, home }) => ({ id, tier: 'control' as const, home: homeOf(home), pool: '' })),
     ]
   }
 

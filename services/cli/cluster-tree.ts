@@ -1,5 +1,9 @@
 /**
- * The running cluster below `qmq up`: the hub with its socket, a process per place of the layout, their logs.
+ * The running cluster below `qmq up`: the hub with its socket, a process per place of the layout in force, their logs.
+ *
+ * Whoever leads writes the next layout into the hub. This process takes it only if it goes forward, makes it durable with the homes it
+ * needs, and only then starts what is new and stops what is gone; the processes that are there take it by themselves. A layout that
+ * cannot be kept is tried again, and nothing is started or stopped by it before.
  *
  * Children reach the hub over IPC, commands over `<state>/qmq.sock`. A log line of a child goes to `<state>/log/<id>.log`;
  * warnings and errors also to the terminal, until a process has ended several times in a row: then only to the log, until it has
@@ -8,18 +12,29 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { layoutKey, stateKey } from '../contract/coordination.ts'
-import type { Layout } from '../contract/layout.ts'
+import { keyLifetimes, layoutKey, stateKey } from '../contract/coordination.ts'
+import { instanceOf, type Layout } from '../contract/layout.ts'
 import type { InstanceState } from '../contract/operations.ts'
+import {
+  type PlatformDriver,
+  placesToRun,
+  platformChange,
+  type RunningPlace,
+} from '../control/platform/platform-driver.ts'
+import { errorText } from '../protocol/failure.ts'
 import { defaultBackOff } from '../runtime/back-off.ts'
 import { launchChild } from '../runtime/child-launcher.ts'
 import { EmbeddedHub } from '../runtime/embedded-hub.ts'
 import { type HubListener, listenForClients } from '../runtime/embedded-socket.ts'
 import { LogFile } from '../runtime/log-file.ts'
+import { revisionBase } from '../runtime/revision-base.ts'
 import { type Ending, type Launched, Supervisor } from '../runtime/supervisor.ts'
 import type { TierKind } from '../runtime/tier-layout.ts'
 import { asJson, socketName } from '../runtime/tier-process.ts'
+import { readLayout } from '../settings/layout-record.ts'
 import { describeState, isReady, readState } from './instance-states.ts'
+import { sameJson } from './next-layout.ts'
+import { writeState } from './prepare-state.ts'
 import { tierProgram } from './software.ts'
 import type { Context } from './verb.ts'
 
@@ -28,33 +43,34 @@ const stopMs = 12_000
 /** Ends in a row that the terminal hears of. */
 const endsToldMax = 3
 
-export class ClusterTree {
-  readonly ids: readonly string[]
+/** A layout that could not be made durable is tried again. */
+const keepAgainMs = 2000
+
+export class ClusterTree implements PlatformDriver {
   #layout: Layout
   readonly #context: Context
   readonly #hub: EmbeddedHub
-  readonly #tiers: ReadonlyMap<string, TierKind>
+  readonly #tiers = new Map<string, TierKind>()
   readonly #logs = new Map<string, LogFile>()
   /** Ends since the last long life. */
   readonly #ends = new Map<string, number>()
   readonly #supervisor: Supervisor
+  readonly #stopping = new Set<Promise<void>>()
+  #following: Promise<void> = Promise.resolve()
   #listener: HubListener | undefined
 
   private constructor(context: Context, layout: Layout) {
+    const { clock } = context.world
     this.#context = context
     this.#layout = layout
-    const edges = layout.edges.map(({ id }) => [id, 'edge'] as const)
-    const queues = layout.instances.map(({ id }) => [id, 'queue'] as const)
-    this.#tiers = new Map<string, TierKind>([...queues, ...edges])
-    this.ids = [...this.#tiers.keys()]
-    this.#hub = new EmbeddedHub(context.world.clock)
+    this.#hub = new EmbeddedHub(clock, keyLifetimes, Math.max(layout.fence, revisionBase(clock.now())))
     this.#hub.store.put(layoutKey, asJson(layout))
     const events = {
       started: () => {},
       ended: (id: string, pid: number, ending: Ending, restartInMs: number | undefined) =>
         this.#ended(id, pid, ending, restartInMs),
     }
-    this.#supervisor = new Supervisor(context.world.clock, (id, ended) => this.#launch(id, ended), events)
+    this.#supervisor = new Supervisor(clock, (id, ended) => this.#launch(id, ended), events)
   }
 
   /** Rejects where the socket cannot be made. The instances come up by themselves; `readyStates` tells. */
@@ -64,12 +80,35 @@ export class ClusterTree {
     tree.#listener = await listenForClients(path.join(context.state, socketName), (channel) =>
       tree.#hub.attach(channel),
     )
-    for (const id of tree.ids) tree.#supervisor.start(id)
+    for (const place of placesToRun(layout)) tree.start(place)
+    tree.#hub.store.watch(layoutKey, () => tree.#follow())
     return tree
   }
 
+  /** The last layout that is durable here and that the processes run by. */
   get layout(): Layout {
     return this.#layout
+  }
+
+  get ids(): readonly string[] {
+    return placesToRun(this.#layout).map(({ id }) => id)
+  }
+
+  start({ id, tier }: RunningPlace): void {
+    this.#tiers.set(id, tier)
+    this.#supervisor.start(id)
+  }
+
+  async stop({ id }: RunningPlace): Promise<void> {
+    const ended = this.#supervisor.retire(id, stopMs)
+    this.#tiers.delete(id)
+    this.#stopping.add(ended)
+    await ended
+    this.#stopping.delete(ended)
+  }
+
+  observe(): readonly RunningPlace[] {
+    return [...this.#tiers].map(([id, tier]) => ({ id, tier }))
   }
 
   /** What the process that runs now says of itself. */
@@ -82,7 +121,7 @@ export class ClusterTree {
   /** Every state, where every process is ready on the layout in force. */
   readyStates(): readonly InstanceState[] | undefined {
     const states = this.ids.flatMap((id) => this.stateOf(id) ?? [])
-    const all = states.length === this.ids.length && states.every((state) => isReady(state, this.#layout.epoch))
+    const all = states.length === this.ids.length && states.every((state) => this.#isAtWork(state))
     return all ? states : undefined
   }
 
@@ -91,23 +130,73 @@ export class ClusterTree {
     const { epoch } = this.#layout
     return this.ids.flatMap((id) => {
       const state = this.stateOf(id)
-      return state !== undefined && isReady(state, epoch) ? [] : [`${id} (${describeState(state, epoch)})`]
+      return state !== undefined && this.#isAtWork(state) ? [] : [`${id} (${describeState(state, epoch)})`]
     })
   }
 
-  /** Tells every process; each takes what it can without being started again. The same places as before. */
-  apply(layout: Layout): void {
-    this.#layout = layout
-    this.#hub.store.put(layoutKey, asJson(layout))
+  /** By compare-and-set on what `layout` was when `next` was made of it; false where a leader was first. Resolves when it is followed. */
+  async propose(next: Layout): Promise<boolean> {
+    await this.#following
+    const entry = this.#hub.store.get(layoutKey)
+    if (entry === undefined || !sameJson(entry.value, this.#layout)) return false
+    if (this.#hub.store.update(layoutKey, asJson(next), entry.revision).kind !== 'written') return false
+    await this.#following
+    return this.#layout.epoch >= next.epoch
   }
 
-  /** Edges, then queues. Resolves when every process has ended. */
-  async stop(): Promise<void> {
-    const ofTier = (tier: TierKind) => this.ids.filter((id) => this.#tiers.get(id) === tier)
-    await this.#supervisor.stop([ofTier('edge'), ofTier('queue')], stopMs)
+  /** Control, edges, then queues. Resolves when every process has ended. */
+  async shutDown(): Promise<void> {
+    const ofTier = (tier: TierKind) => this.observe().flatMap((place) => (place.tier === tier ? [place.id] : []))
+    await this.#supervisor.stop([ofTier('control'), ofTier('edge'), ofTier('queue')], stopMs)
+    await Promise.all(this.#stopping)
+    await this.#following
     this.#hub.close()
     await this.#listener?.close()
     for (const log of this.#logs.values()) log.close()
+  }
+
+  #follow(): void {
+    this.#following = this.#following.then(() => this.#take())
+  }
+
+  /** Never rejects. */
+  async #take(): Promise<void> {
+    const reading = readLayout(this.#hub.store.get(layoutKey)?.value)
+    if (reading.ok && reading.layout.epoch === this.#layout.epoch && sameJson(reading.layout, this.#layout)) return
+    const why = reading.ok ? backwards(this.#layout, reading.layout) : reading.why
+    if (why !== undefined) {
+      this.#context.complain(`a layout is refused: ${why}; epoch ${this.#layout.epoch} stays in force`)
+      this.#hub.store.put(layoutKey, asJson(this.#layout))
+      return
+    }
+    if (reading.ok) await this.#keep(reading.layout)
+  }
+
+  async #keep(layout: Layout): Promise<void> {
+    try {
+      await writeState(this.#context, { layout, before: this.#layout, isNew: false })
+    } catch (error) {
+      this.#context.complain(`epoch ${layout.epoch} cannot be kept and is tried again: ${errorText(error)}`)
+      this.#context.world.clock.after(keepAgainMs, () => this.#follow())
+      return
+    }
+    this.#layout = layout
+    const { start, stop } = platformChange(layout, this.observe())
+    for (const place of stop) {
+      this.#context.complain(`${place.id} leaves with epoch ${layout.epoch}; its home is kept`)
+      this.stop(place).catch(() => {})
+    }
+    for (const place of start) {
+      this.#context.complain(`${place.id} comes with epoch ${layout.epoch}`)
+      this.start(place)
+    }
+  }
+
+  /** A sealed instance refuses everything, and should. */
+  #isAtWork(state: InstanceState): boolean {
+    const { epoch } = this.#layout
+    const isSealed = instanceOf(this.#layout, state.id)?.standing === 'sealed'
+    return isReady(state, epoch) || (isSealed && state.epoch === epoch)
   }
 
   #launch(id: string, ended: (ending: Ending) => void): Launched {
@@ -149,6 +238,14 @@ export class ClusterTree {
     const text = warningOf(line)
     if (text !== undefined) this.#context.complain(`${id}: ${text}`)
   }
+}
+
+/** Why a layout is none to follow; undefined where it is. */
+function backwards(now: Layout, next: Layout): string | undefined {
+  if (next.epoch <= now.epoch) return `epoch ${next.epoch} does not come after ${now.epoch}`
+  if (next.fence < now.fence)
+    return `its fencing number ${next.fence} is lower than ${now.fence}: who wrote it leads no more`
+  return next.cluster === now.cluster ? undefined : `it is of the cluster ${next.cluster}`
 }
 
 /** A line for the terminal: warnings and errors of the log in short, whatever is no log line as it is. */

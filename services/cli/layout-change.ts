@@ -1,21 +1,26 @@
 /**
  * What a running cluster cannot take from a new layout without being started again. Pure.
  *
- * Tiers take rules, routes, limits, next hops and delivery as they run. Where they listen, who they are, what they were built
- * with and what is made at the start (mailboxes) they take at their next start.
+ * Tiers take rules, routes, limits, next hops and delivery as they run, and places come and go. Where those that are there listen, who they
+ * are, what they were built with and what is made at the start (mailboxes) they take at their next start.
  */
 
-import type { EdgeSpec, InstanceSpec, Layout, PoolSpec } from '../contract/layout.ts'
-import { sameJson } from './prepare-state.ts'
+import type { ControlSpec, EdgeSpec, InstanceSpec, Layout, PoolSpec } from '../contract/layout.ts'
+import { sameJson } from './next-layout.ts'
 
 /** One line per thing that differs; empty where the running processes can take all of it. */
 export function restartReasons(now: Layout, next: Layout): readonly string[] {
   return [
     ...(now.cluster === next.cluster ? [] : [`the cluster's name, ${now.cluster} to ${next.cluster}`]),
+    ...differences('control', byName(now.control, controlFixed), byName(next.control, controlFixed)),
     ...differences('edge', byName(now.edges, edgeFixed), byName(next.edges, edgeFixed)),
     ...differences('instance', byName(now.instances, instanceFixed), byName(next.instances, instanceFixed)),
     ...differences('pool', byName(now.pools, poolFixed), byName(next.pools, poolFixed)),
   ]
+}
+
+function controlFixed({ home, host, port }: ControlSpec): object {
+  return { home, host, port }
 }
 
 function edgeFixed({ home, listeners, tls }: EdgeSpec): object {
@@ -48,14 +53,12 @@ function differences(
   now: ReadonlyMap<string, object>,
   next: ReadonlyMap<string, object>,
 ): readonly string[] {
-  const gone = [...now.keys()].filter((name) => !next.has(name)).map((name) => `${what} ${name} is gone`)
-  const changed = [...next].flatMap(([name, fixed]) => {
+  return [...next].flatMap(([name, fixed]) => {
     const before = now.get(name)
-    if (before === undefined) return [`${what} ${name} is new`]
+    if (before === undefined) return []
     const keys = Object.keys(fixed).filter((key) => !sameJson(fieldOf(before, key), fieldOf(fixed, key)))
     return keys.map((key) => `${what} ${name}: ${key}`)
   })
-  return [...gone, ...changed]
 }
 
 function fieldOf(record: object, key: string): unknown {

@@ -6,16 +6,16 @@
 
 import fs from 'node:fs'
 import type { Layout } from '../contract/layout.ts'
-import { compile } from '../control/layout/compile.ts'
 import { diffControl } from '../control/layout/control-difference.ts'
 import { type ControlFiles, controlFiles } from '../control/layout/control-files.ts'
 import { readFileIfThere, removeIfThere, writeFileDurably } from '../runtime/durable-file.ts'
-import { claimedEpoch, layoutAbsent, layoutFileName, readLayoutFile, writeLayoutFile } from '../runtime/tier-layout.ts'
+import { ensureClusterKey } from '../runtime/signature.ts'
+import { layoutFileName, writeLayoutFile } from '../runtime/tier-layout.ts'
 import type { Disk } from '../runtime/world.ts'
 import type { Conf } from '../settings/conf.ts'
 import { writeProblem } from '../settings/conf-problem.ts'
 import { readConf } from '../settings/conf-qmq.ts'
-import { ensureSelfSigned } from './self-signed.ts'
+import { type KnownLayouts, knownLayouts, nextLayout } from './next-layout.ts'
 import type { Context } from './verb.ts'
 
 type ConfFile =
@@ -48,21 +48,27 @@ export interface StatePlan {
 }
 
 /**
- * What `writeState` would do; makes the directory and the certificate, and nothing else. Rejects where they cannot be written.
- * The caller holds the state's lock, here and below.
+ * What `writeState` would do; makes the directory, the certificate and the cluster's key, and nothing else. Rejects where they cannot be
+ * written. `inForce`: the layout of the cluster that runs, which may be newer than the file. The caller holds the state's lock, here and
+ * below.
  */
-export async function planState(context: Context, conf: Conf): Promise<StatePlan> {
+export async function planState(context: Context, conf: Conf, inForce?: Layout): Promise<StatePlan> {
   const { state, world } = context
   const { disk } = world
   await disk.makeDirectory(state)
-  const file = `${state}/${layoutFileName}`
-  const read = await readLayoutFile(disk, file)
-  const before = typeof read === 'string' ? undefined : read
-  if (typeof read === 'string' && read !== layoutAbsent)
-    context.complain(`${file} cannot be used and is made again: ${read}`)
-  const epoch = await highestEpoch(disk, state)
-  const layout = await nextLayout(context, conf, before, epoch)
-  return { layout, before, isNew: read === layoutAbsent && epoch === 0 }
+  await ensureClusterKey(disk, state)
+  const known = await knownLayouts(disk, state)
+  const { why, file, highestEpoch } = known
+  if (why !== undefined) context.complain(`${state}/${layoutFileName} cannot be used and is made again: ${why}`)
+  const basis = inForce === undefined ? known : withInForce(known, inForce)
+  const { layout, notes } = await nextLayout(context, conf, basis)
+  for (const note of notes) context.complain(`note: ${note}`)
+  return { layout, before: inForce ?? file, isNew: file === undefined && why === undefined && highestEpoch === 0 }
+}
+
+function withInForce(known: KnownLayouts, inForce: Layout): KnownLayouts {
+  const highestEpoch = Math.max(known.highestEpoch, inForce.epoch)
+  return { ...known, file: inForce, newest: inForce, highestEpoch }
 }
 
 /** The layout, every home, its control files. */
@@ -80,65 +86,17 @@ export async function writeState(context: Context, plan: StatePlan): Promise<voi
   }
 }
 
-/**
- * The highest epoch any file here claims. Instances keep copies of their own and refuse an older layout, so that a state whose
- * layout.json was lost or put back from a copy must go on counting from there.
- */
-async function highestEpoch(disk: Disk, state: string): Promise<number> {
-  const files = [`${state}/${layoutFileName}`]
-  for (const tier of ['edges', 'instances']) {
-    const names = fs.existsSync(`${state}/${tier}`) ? await disk.list(`${state}/${tier}`) : []
-    files.push(...names.map((name) => `${state}/${tier}/${name}/${layoutFileName}`))
-  }
-  const epochs = await Promise.all(files.map((file) => claimedEpoch(disk, file)))
-  return Math.max(...epochs)
-}
-
 /** Mail in the home of an instance that the layout no longer has waits there for somebody to notice. */
+const sealFileName = 'seal.json'
+
 async function warnOfStranded(context: Context, layout: Layout): Promise<void> {
   const directory = `${context.state}/instances`
   const ids = fs.existsSync(directory) ? await context.world.disk.list(directory) : []
   for (const id of ids.filter((name) => !layout.instances.some((instance) => instance.id === name))) {
-    if (!fs.existsSync(`${directory}/${id}/journal`)) continue
+    // One that left by a plan wrote its seal last: nothing waits there.
+    if (!fs.existsSync(`${directory}/${id}/journal`) || fs.existsSync(`${directory}/${id}/${sealFileName}`)) continue
     context.complain(`instance ${id} is not in the layout any more: mail still in ${directory}/${id} waits until it is`)
   }
-}
-
-/** The old layout itself where nothing changed, else the compiled one under the next epoch after `highest`. */
-async function nextLayout(context: Context, conf: Conf, old: Layout | undefined, highest: number): Promise<Layout> {
-  const tls = conf.edge.tls ?? (await certificateOf(context, conf))
-  const complete = (epoch: number): Layout => {
-    const layout = compile(conf, epoch)
-    return tls === undefined ? layout : { ...layout, edges: layout.edges.map((edge) => ({ ...edge, tls })) }
-  }
-  if (old !== undefined && old.epoch === highest && sameJson(complete(old.epoch), old)) return old
-  return complete(highest + 1)
-}
-
-async function certificateOf(
-  context: Context,
-  conf: Conf,
-): Promise<{ certificateFile: string; keyFile: string } | undefined> {
-  const certificate = await ensureSelfSigned(context, conf.cluster)
-  if (certificate.kind === 'ready') {
-    const { certificateFile, keyFile } = certificate
-    return { certificateFile, keyFile }
-  }
-  context.complain(`no TLS is offered: ${certificate.why}`)
-  return undefined
-}
-
-/** Equal values; the order of keys is nobody's matter. */
-export function sameJson(one: unknown, other: unknown): boolean {
-  return canonical(one) === canonical(other)
-}
-
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) =>
-    typeof part === 'object' && part !== null && !Array.isArray(part)
-      ? Object.fromEntries(Object.entries(part).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-      : part,
-  )
 }
 
 function placesOf(layout: Layout): readonly { readonly id: string; readonly home: string }[] {

@@ -4,10 +4,14 @@
  */
 
 import { errorText } from '../protocol/failure.ts'
+import type { Conf } from '../settings/conf.ts'
 import type { ClusterTree } from './cluster-tree.ts'
 import { restartReasons } from './layout-change.ts'
-import { planState, readConfFile, writeState } from './prepare-state.ts'
+import { planState, readConfFile } from './prepare-state.ts'
 import type { Context } from './verb.ts'
+
+/** Orders that came in between before a file that is read again gives up. */
+const attemptsMax = 5
 
 /** Never rejects. The caller holds the state's lock. */
 export async function rereadConf(context: Context, tree: ClusterTree): Promise<void> {
@@ -18,20 +22,29 @@ export async function rereadConf(context: Context, tree: ClusterTree): Promise<v
     return
   }
   try {
-    const plan = await planState(context, file.conf)
-    if (plan.layout.epoch === tree.layout.epoch) {
-      context.complain(`${context.confFile} says what is in force already, epoch ${tree.layout.epoch}`)
-      return
-    }
-    const reasons = restartReasons(tree.layout, plan.layout)
-    if (reasons.length > 0) {
-      context.complain(`nothing is changed before \`qmq up\` is started again: ${reasons.join('; ')}`)
-      return
-    }
-    await writeState(context, plan)
-    tree.apply(plan.layout)
-    context.complain(`${context.confFile} is read again: epoch ${plan.layout.epoch} is in force`)
+    for (let attempt = 0; attempt < attemptsMax; attempt++) if (await put(context, tree, file.conf)) return
+    context.complain(
+      `the layout was changed by others meanwhile: send SIGHUP again; epoch ${tree.layout.epoch} is in force`,
+    )
   } catch (error) {
     context.complain(`the cluster goes on with epoch ${tree.layout.epoch}: ${errorText(error)}`)
   }
+}
+
+/** False where a leader changed the layout meanwhile. */
+async function put(context: Context, tree: ClusterTree, conf: Conf): Promise<boolean> {
+  const now = tree.layout
+  const { layout } = await planState(context, conf, now)
+  if (layout.epoch === now.epoch) {
+    context.complain(`${context.confFile} says what is in force already, epoch ${now.epoch}`)
+    return true
+  }
+  const reasons = restartReasons(now, layout)
+  if (reasons.length > 0) {
+    context.complain(`nothing is changed before \`qmq up\` is started again: ${reasons.join('; ')}`)
+    return true
+  }
+  if (!(await tree.propose(layout))) return false
+  context.complain(`${context.confFile} is read again: epoch ${layout.epoch} is in force`)
+  return true
 }

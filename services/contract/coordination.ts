@@ -101,6 +101,11 @@ export function leaseKey(name: string): string {
   return `lease/${name}`
 }
 
+/** The signed receipt of an instance that left by a plan. Written once; the first one counts. */
+export function receiptKey(plan: string, instance: string): string {
+  return `receipt/${plan}/${instance}`
+}
+
 /** Subjects: `qmq.v1.<instance>.<operation>`; operations in `operations.ts`. */
 export function operationSubject(instance: string, operation: string): string {
   return `qmq.v1.${instance}.${operation}`

@@ -23,6 +23,21 @@ export interface InstanceState {
   readonly drain?: DrainProgress
   /** While it plays that something it depends on is gone (`drill.ts`). */
   readonly drill?: DrillState
+  /** Control processes. */
+  readonly control?: ControlProgress
+}
+
+/** What a control process does. Only the one that leads has a fence, and tells of plans. */
+export interface ControlProgress {
+  /** Of its term. */
+  readonly fence?: number
+  readonly plans: readonly PlanProgress[]
+}
+
+export interface PlanProgress {
+  readonly plan: string
+  /** What is waited for, one line each; empty while something is being done. */
+  readonly why: readonly string[]
 }
 
 /** How far a leaving instance is with its plan. Counts are messages. */
@@ -49,6 +64,9 @@ export interface InstanceLoad {
   readonly inFlight: number
   readonly acceptedPerSecond: number
   readonly oldestAgeMs: number
+  /** Queue instances: bytes of the messages in the queue, and what their disk has left. */
+  readonly queuedBytes?: number
+  readonly freeBytes?: number
 }
 
 export const heartbeatMs = 1000

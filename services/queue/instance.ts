@@ -102,6 +102,8 @@ export class QueueInstance {
   #phase: 'starting' | 'ready' | 'stopping' = 'starting'
   #diskTimer: Timer | undefined
   #isDiskFull = false
+  /** What the disk had at the last look. */
+  #freeBytes: number | undefined
   #sealed: string | undefined
   #broken: string | undefined
   #recovered: Recovered | undefined
@@ -271,6 +273,8 @@ export class QueueInstance {
       inFlight: this.#dispatcher.running,
       acceptedPerSecond: seconds > 0 ? Math.round((accepted / seconds) * 10) / 10 : 0,
       oldestAgeMs: oldest === undefined ? 0 : Math.max(0, this.#world.clock.now() - oldest.birthAt),
+      queuedBytes: this.#live.bodyBytes,
+      ...(this.#freeBytes === undefined ? {} : { freeBytes: this.#freeBytes }),
     }
   }
 
@@ -385,6 +389,7 @@ export class QueueInstance {
   async #checkDisk(): Promise<void> {
     try {
       const free = await this.#world.disk.freeBytes(this.home)
+      this.#freeBytes = free
       if (this.#store.journal.failure === undefined && this.#phase !== 'stopping') this.#judgeSpace(free)
     } catch (error) {
       this.#world.log.warn('free space unknown', { directory: this.home, error: errorText(error) })

@@ -53,9 +53,9 @@ export class EmbeddedHub {
   readonly #questions = new Map<number, Question>()
   #asked = 0
 
-  constructor(clock: Clock, lifetimes: KeyLifetimes = keyLifetimes) {
+  constructor(clock: Clock, lifetimes: KeyLifetimes = keyLifetimes, firstRevision = 0) {
     this.#clock = clock
-    this.store = new EmbeddedStore(clock, { entriesMax, lifetimes })
+    this.store = new EmbeddedStore(clock, { entriesMax, lifetimes, firstRevision })
   }
 
   attach(channel: HubChannel): void {

@@ -1,8 +1,8 @@
 /**
  * The records of embedded coordination: keys, JSON values, revisions and watchers, in memory.
  *
- * Revisions rise by every change of the whole store. Nothing is kept over a restart: layouts live on disk, heartbeats and
- * services come back with the clients. States and leases vanish when nobody renews them. Values are frozen by convention: nobody changes
+ * Revisions rise by every change of the whole store, from `firstRevision` on: fencing numbers are made of them, and must go on rising
+ * over a restart. Nothing else is kept: layouts live on disk, heartbeats and services come back with the clients. States and leases vanish when nobody renews them. Values are frozen by convention: nobody changes
  * what was handed over.
  */
 
@@ -20,6 +20,8 @@ import type { Clock, Timer } from './world.ts'
 export interface EmbeddedStoreLimits {
   readonly entriesMax: number
   readonly lifetimes: KeyLifetimes
+  /** No revision was ever as high; 0 for a store that nobody had before. */
+  readonly firstRevision?: number
 }
 
 export class EmbeddedStore {
@@ -33,6 +35,7 @@ export class EmbeddedStore {
   constructor(clock: Clock, limits: EmbeddedStoreLimits) {
     this.#clock = clock
     this.#limits = limits
+    this.#revision = limits.firstRevision ?? 0
   }
 
   get(key: string): Entry | undefined {

@@ -92,16 +92,3 @@ export function changeSubject({ kind }: Bucket, key?: string): string {
 export function keyOfChange(subject: string): string {
   return decodeKey(subject.slice(changePrefix.length).replace(/^[a-z]+\./, ''))
 }
-
-/**
- * Revisions rise for ever, also over a server that lost its disk and counts from 1 again: a bucket's sequences are counted on from
- * the second it was made in. Two lives of a bucket cannot meet unless one took more than `changesPerSecondMax` changes a
- * second from its first to its last.
- */
-const changesPerSecondMax = 2 ** 22
-const originMs = Date.UTC(2020, 0, 1)
-
-/** `createdMs`: when the bucket was made, by the server's clock. */
-export function revisionBase(createdMs: number): number {
-  return Math.max(0, Math.floor((createdMs - originMs) / 1000)) * changesPerSecondMax
-}

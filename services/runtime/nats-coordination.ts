@@ -32,11 +32,11 @@ import {
   keyOfChange,
   keySubject,
   maxAgeMsOf,
-  revisionBase,
 } from './nats-buckets.ts'
 import { NatsExchange, parse } from './nats-exchange.ts'
 import { type LinkAuthentication, LinkError, type LinkMessage, NatsLink } from './nats-link.ts'
 import { NatsWatch } from './nats-watch.ts'
+import { revisionBase } from './revision-base.ts'
 import type { Clock, Random } from './world.ts'
 
 export interface NatsCoordinationParts {

@@ -2,7 +2,7 @@
  * Keeps a set of processes running: starts them, starts again what ends, and stops them in order.
  *
  * What it does to a process goes through `Launcher`, time through the clock, so that its whole behaviour runs in a test.
- * It knows nothing of mail. A process that ends during `stop` stays ended; one that ignores SIGTERM past `stopMs` is killed.
+ * It knows nothing of mail. A process that ends during `stop` or `retire` stays ended; one that ignores SIGTERM past `stopMs` is killed.
  */
 
 import { errorText } from '../protocol/failure.ts'
@@ -35,6 +35,7 @@ interface Ward {
   process: Launched | undefined
   startedAt: number
   restart: Timer | undefined
+  isRetired: boolean
   whenEnded: (() => void)[]
 }
 
@@ -56,7 +57,15 @@ export class Supervisor {
   start(id: string): void {
     if (this.#wards.has(id) || this.#stopping) return
     const backOff = new BackOff(this.#backOff)
-    const ward: Ward = { id, backOff, process: undefined, startedAt: 0, restart: undefined, whenEnded: [] }
+    const ward: Ward = {
+      id,
+      backOff,
+      process: undefined,
+      startedAt: 0,
+      restart: undefined,
+      isRetired: false,
+      whenEnded: [],
+    }
     this.#wards.set(id, ward)
     this.#run(ward)
   }
@@ -65,11 +74,21 @@ export class Supervisor {
     return this.#wards.get(id)?.process?.pid
   }
 
+  /** Stops one and forgets it; it may be started anew at once. Resolves when its process has ended. */
+  async retire(id: string, stopMs: number): Promise<void> {
+    const ward = this.#wards.get(id)
+    if (ward === undefined) return
+    this.#wards.delete(id)
+    ward.isRetired = true
+    ward.restart?.cancel()
+    await this.#end(ward, stopMs)
+  }
+
   /** Stops one group after the other. Resolves when every process has ended; starts nothing from the first moment on. */
   async stop(groups: readonly (readonly string[])[], stopMs: number): Promise<void> {
     this.#stopping = true
     for (const ward of this.#wards.values()) ward.restart?.cancel()
-    for (const group of groups) await Promise.all(group.map((id) => this.#end(id, stopMs)))
+    for (const group of groups) await Promise.all(group.map((id) => this.#end(this.#wards.get(id), stopMs)))
   }
 
   #run(ward: Ward): void {
@@ -94,14 +113,14 @@ export class Supervisor {
 
   #ended(ward: Ward, launched: Launched, ending: Ending): void {
     ward.process = undefined
-    const waitMs = this.#stopping ? undefined : ward.backOff.next(this.#clock.monotonic() - ward.startedAt)
+    const waitMs =
+      this.#stopping || ward.isRetired ? undefined : ward.backOff.next(this.#clock.monotonic() - ward.startedAt)
     this.#events.ended(ward.id, launched.pid, ending, waitMs)
     if (waitMs !== undefined) ward.restart = this.#clock.after(waitMs, () => this.#run(ward))
     for (const resolve of ward.whenEnded.splice(0)) resolve()
   }
 
-  #end(id: string, stopMs: number): Promise<void> {
-    const ward = this.#wards.get(id)
+  #end(ward: Ward | undefined, stopMs: number): Promise<void> {
     const launched = ward?.process
     if (ward === undefined || launched === undefined) return Promise.resolve()
     return new Promise((resolve) => {

@@ -9,7 +9,7 @@ import { readLayout } from '../settings/layout-record.ts'
 import { readFileIfThere, writeFileDurably } from './durable-file.ts'
 import type { Disk } from './world.ts'
 
-export type TierKind = 'edge' | 'queue'
+export type TierKind = 'edge' | 'queue' | 'control'
 
 export const layoutFileName = 'layout.json'
 /** What `readLayoutFile` says of a file that is not there, which is no trouble. */
@@ -73,11 +73,26 @@ function layoutBytes(layout: Layout): Buffer {
 
 /** Relative to the state directory; undefined where the layout has no such place. */
 export function homeIn(layout: Layout, tier: TierKind, id: string): string | undefined {
-  const places: readonly { readonly id: string; readonly home: string }[] =
-    tier === 'edge' ? layout.edges : layout.instances
-  return places.find((place) => place.id === id)?.home
+  return placesOfTier(layout, tier).find((place) => place.id === id)?.home
+}
+
+interface LayoutPlace {
+  readonly id: string
+  readonly home: string
+}
+
+function placesOfTier({ edges, instances, control }: Layout, tier: TierKind): readonly LayoutPlace[] {
+  if (tier === 'edge') return edges
+  return tier === 'queue' ? instances : control
+}
+
+/** Below the state directory: where the homes of a tier are. */
+export const tierDirectories: Readonly<Record<TierKind, string>> = {
+  edge: 'edges',
+  queue: 'instances',
+  control: 'control',
 }
 
 function usualHome(tier: TierKind, id: string): string {
-  return tier === 'edge' ? `edges/${id}` : `instances/${id}`
+  return `${tierDirectories[tier]}/${id}`
 }

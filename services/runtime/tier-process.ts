@@ -41,7 +41,7 @@ export interface Tier {
   stop(): Promise<void>
   /** A newer layout of which this place is still part. */
   apply(layout: Layout): void
-  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain'>
+  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain' | 'control'>
   readonly operations: Readonly<Partial<Record<OperationName, Answer>>>
 }
 
@@ -50,6 +50,11 @@ export interface TierSurroundings {
   readonly layout: Layout
   readonly ledger: LedgerFile
   readonly drills: Drills
+  /** Below the state directory. */
+  readonly home: string
+  readonly coordination: Coordination
+  /** Tells the others now what `state` says, instead of with the next heartbeat. */
+  readonly announce: () => void
   /** Ends the process at once, code 75. */
   readonly onFatal: (why: string) => void
 }
@@ -135,14 +140,16 @@ class TierProcess {
     this.#layout = found.layout
     this.#home = found.home
     await this.#world.disk.makeDirectory(found.home)
-    this.#coordinate()
+    const coordination = this.#coordinate()
     await this.#lock(found.home)
     await this.#keep(found.layout)
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
-    const onFatal = (why: string) => this.#fatal(why)
-    const drills = this.#drills
-    this.#tier = await this.#parts.build({ world: this.#world, layout: found.layout, ledger, drills, onFatal })
+    this.#tier = await this.#parts.build({
+      ...{ world: this.#world, layout: found.layout, ledger, home: found.home, coordination, drills: this.#drills },
+      announce: () => this.#announce(),
+      onFatal: (why) => this.#fatal(why),
+    })
     this.#serve(this.#tier, ledger)
     this.#announce()
     await this.#tier.start()
@@ -178,14 +185,15 @@ class TierProcess {
     }
   }
 
-  #coordinate(): void {
+  #coordinate(): Coordination {
     const { clock } = this.#world
     const socket = `${this.#parts.state}/${socketName}`
-    const coordination = hasParentChannel()
+    const link = hasParentChannel()
       ? new EmbeddedCoordination({ clock, dial: parentChannel, onLost: (why) => this.#stop(`parent lost: ${why}`) })
       : new EmbeddedCoordination({ clock, dial: () => dialHub(socket), redialMs })
-    this.#coordination = new DrilledCoordination(coordination, this.#drills)
-    this.#coordination.watch(layoutKey, (change) => {
+    const coordination = new DrilledCoordination(link, this.#drills)
+    this.#coordination = coordination
+    coordination.watch(layoutKey, (change) => {
       this.#applying = this.#applying
         .then(() => this.#take(change))
         .catch((error: unknown) => this.#log.error('layout not taken', { error: errorText(error) }))
@@ -195,6 +203,7 @@ class TierProcess {
       clock.after(heartbeatMs, beat)
     }
     clock.after(heartbeatMs, beat)
+    return coordination
   }
 
   /** Refuses what is poisoned or older; keeps what it takes before it acts on it. */
@@ -209,6 +218,10 @@ class TierProcess {
       return this.#log.error('layout refused', { why: `epoch ${layout.epoch} is older than ${current.epoch}` })
     }
     if (layout.epoch === current.epoch) return
+    if (layout.fence < current.fence) {
+      const why = `fencing number ${layout.fence} is lower than ${current.fence}: whoever wrote epoch ${layout.epoch} leads no more`
+      return this.#log.error('layout refused', { why })
+    }
     if (homeIn(layout, tier, id) === undefined) {
       return this.#log.warn('layout passed over: this place is no longer in it', { epoch: layout.epoch })
     }

@@ -7,7 +7,9 @@ import { test } from 'node:test'
 import { restartReasons } from '../../services/cli/layout-change.ts'
 import { planState, writeState } from '../../services/cli/prepare-state.ts'
 import { ensureSelfSigned } from '../../services/cli/self-signed.ts'
+import { type Layout, takersOfPool } from '../../services/contract/layout.ts'
 import { compile } from '../../services/control/layout/compile.ts'
+import { scale } from '../../services/control/layout/scale.ts'
 import { tlsPairProblem } from '../../services/runtime/tls-pair.ts'
 import { clusterConf } from '../support/cluster.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
@@ -58,6 +60,43 @@ test('a layout.json that is there and cannot be read is said so, and its epoch s
   assert.equal((await prepare(context)).epoch, 51)
 })
 
+function countOf(layout: Layout): string {
+  return takersOfPool(layout, 'CUSTOMER_1')
+    .map(({ id }) => id)
+    .join(' ')
+}
+
+test('what was ordered while the cluster ran is there at the next start, also where only a home has it', async (t) => {
+  const state = path.join(temporaryDirectory(t), 'state')
+  const context = contextIn(state)
+  await prepare(context)
+  const before = (await planState(context, conf)).layout
+  const frame = { fence: 70, plan: 'x', at: 1, by: 'admin', reason: '', force: false, lost: new Set<string>() }
+  const ordered = scale(before, 'CUSTOMER_1', 4, frame)
+  assert.ok(ordered.kind === 'changed')
+  fs.writeFileSync(path.join(state, 'edges/e1/layout.json'), JSON.stringify(ordered.layout))
+  const next = await planState(context, conf)
+  assert.deepEqual([countOf(next.layout), next.layout.fence], ['01 02 03 04', 70])
+  await writeState(context, next)
+  assert.ok(fs.existsSync(path.join(state, 'instances/04/control/me')))
+  assert.equal((await planState(context, conf)).layout.epoch, next.layout.epoch)
+  assert.deepEqual(context.complaints, [])
+})
+
+test('a smaller count in conf-qmq begins a plan; without a control process that is said', async (t) => {
+  const context = contextIn(path.join(temporaryDirectory(t), 'state'))
+  await prepare(context)
+  const { layout } = await planState(context, confOf(text.replace('count: 2', 'count: 1')))
+  assert.deepEqual(
+    layout.plans.map(({ leaving, by }) => [leaving, by]),
+    [[['02'], 'conf-qmq']],
+  )
+  assert.equal(layout.instances.find(({ id }) => id === '02')?.standing, 'cordoned')
+  const without = text.replace('count: 2', 'count: 1').replace('control: {', 'control: { count: 0,')
+  await planState(context, confOf(without))
+  assert.match(context.complaints.join(), /no control process runs, so nobody carries the plan out/)
+})
+
 test('a plan writes no layout', async (t) => {
   const context = contextIn(path.join(temporaryDirectory(t), 'state'))
   await planState(context, conf)
@@ -104,8 +143,9 @@ test('what a running cluster cannot take is named, and nothing else is', () => {
   assert.deepEqual(reasons('127.0.0.0/8', '127.0.0.0/8, 192.0.2.0/24'), [])
   assert.deepEqual(reasons('deliver: "hold" }', 'deliver: "smtp:127.0.0.1:2626", lifetime: 1d }'), [])
   assert.deepEqual(reasons('smtp: 2525', 'smtp: 2526'), ['edge e1: listeners'])
-  assert.deepEqual(reasons('count: 2', 'count: 3'), ['instance 03 is new'])
-  assert.deepEqual(reasons('count: 2', 'count: 1'), ['instance 02 is gone'])
+  assert.deepEqual(reasons('count: 2', 'count: 3'), [])
+  assert.deepEqual(reasons('count: 2', 'count: 1'), [])
+  assert.deepEqual(reasons('port: 21200', 'port: 21201'), ['control c1: port'])
   assert.deepEqual(reasons('box@example.com', 'letters@example.com'), ['pool INTERNAL: mailboxes'])
   assert.match(reasons('cluster: mail.', 'cluster: post.').join(), /^the cluster's name, mail.example.com to post/)
 })

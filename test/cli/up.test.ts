@@ -13,7 +13,7 @@ import { Cluster, clusterConf, clusterPorts } from '../support/cluster.ts'
 import { makeTemporaryDirectory } from '../support/temporary-directory.ts'
 
 const program = path.join(import.meta.dirname, '../../services/cli/qmq.js')
-const everyId = ['00', '01', '02', '80', '90', '99', 'e1']
+const everyId = ['00', '01', '02', '80', '90', '99', 'e1', 'c1']
 
 interface Place {
   readonly directory: string

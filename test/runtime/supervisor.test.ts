@@ -168,3 +168,36 @@ it('a launcher that throws is an ending: tried again, and no obstacle to a stop'
   clock.advance(60_000)
   assert.equal(launches, 2)
 })
+
+it('retires one for good, killing it where it does not go, and the others run on; it may be started anew meanwhile', async () => {
+  const { clock, supervisor, processes } = setUp()
+  for (const id of ['01', '02']) supervisor.start(id)
+  let gone = false
+  const retired = supervisor.retire('01', 1_000).then(() => {
+    gone = true
+  })
+  assert.deepEqual(processes[0]?.signals, ['SIGTERM'])
+  supervisor.start('01')
+  assert.equal(supervisor.pidOf('01'), 102)
+  clock.advance(1_000)
+  assert.deepEqual(processes[0]?.signals, ['SIGTERM', 'SIGKILL'])
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(gone, false)
+  processes[0]?.end({ code: null, signal: 'SIGKILL' })
+  await retired
+  clock.advance(60_000)
+  assert.equal(processes.length, 3, 'the retired one does not come back')
+  processes[1]?.end()
+  clock.advance(100)
+  assert.equal(processes.length, 4, 'the other does')
+  await supervisor.retire('unknown', 1_000)
+})
+
+it('one that waits to be started again is retired without a process', async () => {
+  const { clock, supervisor, processes } = setUp()
+  supervisor.start('01')
+  processes[0]?.end()
+  await supervisor.retire('01', 1_000)
+  clock.advance(60_000)
+  assert.equal(processes.length, 1)
+})

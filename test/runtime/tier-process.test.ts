@@ -6,6 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { planState, writeState } from '../../services/cli/prepare-state.ts'
+import type { Json } from '../../services/contract/coordination.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { EmbeddedHub } from '../../services/runtime/embedded-hub.ts'
 import { childChannel } from '../../services/runtime/embedded-ipc.ts'
@@ -84,4 +85,36 @@ test('a tier answers nothing out of half a start, and starts where its copy of t
   const ended = new Promise((resolve) => child.once('exit', resolve))
   child.kill('SIGTERM')
   assert.equal(await ended, 0)
+})
+
+test('a tier takes a layout that goes forward, and none of a leader who leads no more', async (t) => {
+  const directory = temporaryDirectory(t)
+  const context = contextIn(path.join(directory, 'state'))
+  const conf = confOf(clusterConf({ smtp: 2525, submission: 2587, smtps: 2465, base: 21_000 }, { deliver: 'hold' }))
+  const plan = await planState(context, conf)
+  await writeState(context, plan)
+  const file = path.join(directory, 'tier.mjs')
+  fs.writeFileSync(file, program)
+  const hub = new EmbeddedHub(new SystemClock())
+  const child = fork(file, [context.state, file], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
+  t.after(() => child.kill('SIGKILL'))
+  let log = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    log += text
+  })
+  hub.attach(childChannel(child))
+  const said = async (words: RegExp) => {
+    while (!words.test(log)) await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  await said(/"msg":"ready"/)
+  const put = (epoch: number, fence: number) =>
+    hub.store.put('layout', { ...plan.layout, epoch, fence } as unknown as Json)
+  put(2, 9)
+  await said(/layout applied","epoch":2|"epoch":2[^\n]*layout applied/)
+  put(3, 8)
+  await said(/fencing number 8 is lower than 9: whoever wrote epoch 3 leads no more/)
+  const kept = JSON.parse(fs.readFileSync(path.join(context.state, 'instances/00/layout.json'), 'utf8'))
+  assert.deepEqual([kept.epoch, kept.fence], [2, 9])
+  put(4, 9)
+  await said(/"epoch":4/)
 })

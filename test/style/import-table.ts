@@ -32,7 +32,12 @@ export const importRules: readonly ImportRule[] = [
   { of: 'bounce', folders: lower, packages: [], platform: false },
   { of: 'mailbox', folders: lower, packages: [], platform: false },
   { of: 'control', folders: lower, packages: [], platform: false },
-  { of: 'cli', folders: [...lower, 'control/layout'], packages: ['commander', 'execa'], platform: true },
+  {
+    of: 'cli',
+    folders: [...lower, 'control/layout', 'control/platform', 'control/receipt'],
+    packages: ['commander', 'execa'],
+    platform: true,
+  },
 ]
 
 export interface ImportException {

@@ -1,5 +1,9 @@
-/** `qmq status`: every place of the layout and what runs there. Exit code 3 where anything is not ready or not on the layout in force. */
+/**
+ * `qmq status`: every place of the layout and what runs there, and what is being drained. Exit code 3 where anything that should run is not
+ * ready or not on the layout in force.
+ */
 
+import { type DrainPlan, instanceOf, type Standing } from '../../contract/layout.ts'
 import type { Audit, InstanceState } from '../../contract/operations.ts'
 import { ClusterClient, type Place } from '../cluster-client.ts'
 import { describeState } from '../instance-states.ts'
@@ -16,6 +20,8 @@ const auditTimeoutMs = 2000
 type Row = Place & {
   readonly state: InstanceState | undefined
   readonly phase: string
+  /** Of a queue instance. */
+  readonly standing: Standing | undefined
   /** Damaged records set aside; undefined where the instance could not be asked. */
   readonly quarantined: number | undefined
 }
@@ -28,15 +34,41 @@ async function status(context: Context): Promise<ExitCode> {
   const rows: readonly Row[] = await Promise.all(client.places.map((place) => rowOf(client, place, states, now)))
   client.close()
   const { epoch } = client.layout
-  const healthy = rows.every(({ phase, state }) => phase === 'ready' && state?.epoch === epoch)
+  const healthy = rows.every((row) => isWell(row, epoch))
   context.print(context.output === 'json' ? jsonText(client, rows, healthy) : tableText(context, client, rows, now))
   if (heard.kind === 'unheard') context.complain(heard.why)
+  for (const line of planLines(client, rows)) context.complain(line)
   for (const { id, state } of rows) {
     if (state !== undefined && state.epoch !== epoch) context.complain(`${id}: ${describeState(state, epoch)}`)
   }
   const aside = rows.filter(({ quarantined = 0 }) => quarantined > 0).map(({ id }) => id)
   if (aside.length > 0) context.complain(`damaged records are set aside in ${aside.join(', ')}: see qmq audit`)
   return healthy ? 0 : 3
+}
+
+/** A parked instance does not run, and a sealed one refuses: both as they should. */
+function isWell({ standing, phase, state }: Row, epoch: number): boolean {
+  if (standing === 'parked') return true
+  return (phase === 'ready' || (standing === 'sealed' && phase === 'refusing')) && state?.epoch === epoch
+}
+
+/** One line for each plan, and for each thing it waits for. */
+function planLines(client: ClusterClient, rows: readonly Row[]): readonly string[] {
+  const leader = rows.find(({ state }) => state?.control?.fence !== undefined)?.state
+  return client.layout.plans.flatMap((plan) => {
+    const why = waitedFor(plan, leader)
+    return [planText(plan), ...(leader === undefined ? ['  no control process leads: nobody carries it out now'] : why)]
+  })
+}
+
+function waitedFor({ id }: DrainPlan, leader: InstanceState | undefined): readonly string[] {
+  const told = leader?.control?.plans.filter(({ plan }) => plan === id || plan === '') ?? []
+  return told.flatMap(({ why }) => why.map((line) => `  waits: ${line}`))
+}
+
+function planText({ id, pool, from, to, leaving, targets, state, force }: DrainPlan): string {
+  const what = state === 'cancelling' ? 'is being cancelled' : `${from} to ${to}`
+  return `plan ${id}: ${pool} ${what}, ${leaving.join(', ')} to ${targets.join(', ')}${force ? ', by force' : ''}`
 }
 
 async function rowOf(
@@ -50,27 +82,30 @@ async function rowOf(
   const asked = place.tier === 'queue' && state !== undefined && !stuck
   const audit = asked ? await client.ask(place.id, 'audit', {}, auditTimeoutMs) : undefined
   const quarantined = audit?.kind === 'reply' ? (audit.value as unknown as Audit).quarantined : undefined
-  return { ...place, state, phase: stuck ? 'stuck' : (state?.phase ?? 'down'), quarantined }
+  const standing = instanceOf(client.layout, place.id)?.standing
+  return { ...place, state, standing, phase: stuck ? 'stuck' : (state?.phase ?? 'down'), quarantined }
 }
 
 function jsonText(client: ClusterClient, rows: readonly Row[], healthy: boolean): string {
-  const instances = rows.map(({ id, tier, pool, phase, state, quarantined }) => {
-    const { pid, epoch, startedAt, at, why, listeners, load } = state ?? {}
-    return { id, tier, pool, phase, pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, quarantined }
+  const instances = rows.map(({ id, tier, pool, phase, standing, state, quarantined }) => {
+    const { pid, epoch, startedAt, at, why, listeners, load, drain, control } = state ?? {}
+    const said = { pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, drain, control }
+    return { id, tier, pool, phase, standing, ...said, quarantined }
   })
-  const { cluster, epoch } = client.layout
-  return JSON.stringify({ cluster, epoch, healthy, instances })
+  const { cluster, epoch, plans } = client.layout
+  return JSON.stringify({ cluster, epoch, healthy, plans, instances })
 }
 
 function tableText(context: Context, client: ClusterClient, rows: readonly Row[], now: number): string {
   const { cluster, epoch } = client.layout
   const wide = context.output === 'wide'
-  const head = ['ID', 'TIER', 'POOL', 'PHASE', 'PID', 'EPOCH', 'QUEUED', 'IN FLIGHT', 'OLDEST', 'UP']
-  const lines = rows.map(({ id, tier, pool, phase, state }) => {
-    if (state === undefined) return [id, tier, pool, phase]
+  const head = ['ID', 'TIER', 'POOL', 'STANDING', 'PHASE', 'PID', 'EPOCH', 'QUEUED', 'IN FLIGHT', 'OLDEST', 'UP']
+  const lines = rows.map(({ id, tier, pool, standing, phase, state }) => {
+    const first = [id, tier, pool, standing ?? '', phase]
+    if (state === undefined) return first
     const { pid, epoch: own, load, startedAt, listeners, why } = state
     const oldest = load.oldestAgeMs > 0 ? shortDuration(load.oldestAgeMs) : '-'
-    const cells = [id, tier, pool, phase, String(pid), String(own), String(load.queued), String(load.inFlight), oldest]
+    const cells = [...first, String(pid), String(own), String(load.queued), String(load.inFlight), oldest]
     const listening = listeners.map(({ kind, host, port }) => `${kind} ${host}:${port}`).join(', ')
     const last = wide ? [`${load.acceptedPerSecond}`, listening, why ?? ''] : []
     return [...cells, shortDuration(now - startedAt), ...last]

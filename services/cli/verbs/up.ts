@@ -97,7 +97,7 @@ async function carry(context: Context, input: Input, plan: StatePlan): Promise<E
     while ((await signals.next()) === 'reread') await rereadConf(context, tree)
     return 0
   } finally {
-    await tree.stop()
+    await tree.shutDown()
   }
 }
 

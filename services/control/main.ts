@@ -1,0 +1,59 @@
+/**
+ * The program of one control process: contends for the lead, carries plans out while it has it, answers operators.
+ *
+ * Nothing of mail depends on it. Where the cluster's key cannot be used it runs all the same, refuses, and says why.
+ */
+
+import type { InstanceState } from '../contract/operations.ts'
+import { errorText } from '../protocol/failure.ts'
+import { openSigner, openVerifier } from '../runtime/signature.ts'
+import { readTierArguments } from '../runtime/tier-arguments.ts'
+import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
+import { ClusterControl } from './cluster-control.ts'
+
+type ControlState = ReturnType<Tier['state']>
+
+const idle: InstanceState['load'] = { queued: 0, inFlight: 0, acceptedPerSecond: 0, oldestAgeMs: 0 }
+
+async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
+  const { world, coordination, home, announce } = surroundings
+  let control: ClusterControl | undefined
+  let why: string | undefined
+  let phase: InstanceState['phase'] = 'starting'
+  return {
+    start: async () => {
+      try {
+        const [signer, verifier] = [await openSigner(world.disk, state), await openVerifier(world.disk, state)]
+        const holder = `${id}/${process.pid}`
+        control = new ClusterControl({ world, coordination, id, holder, home, signer, verifier, onProgress: announce })
+        control.start()
+        phase = 'ready'
+      } catch (error) {
+        why = errorText(error)
+        phase = 'refusing'
+        world.log.error('no orders are taken', { why })
+      }
+    },
+    stop: async () => await control?.stop(),
+    apply: () => {},
+    state: (): ControlState => ({
+      ...{ phase, listeners: [], load: idle },
+      ...(why === undefined ? {} : { why }),
+      ...(control === undefined ? {} : { control: control.progress() }),
+    }),
+    operations: {},
+  }
+}
+
+const read = readTierArguments(process.argv.slice(2))
+if (read.kind === 'unusable' || read.verb !== 'run') {
+  const why = read.kind === 'unusable' ? read.why : `no verb ${read.verb}: run`
+  process.stderr.write(`${why}\n`, () => process.exit(2))
+} else {
+  const { id, state } = read
+  await runTierProcess({
+    ...{ tier: 'control', id, state },
+    build: (surroundings) => build(surroundings, id, state),
+    exit: (code) => process.exit(code),
+  })
+}
