@@ -4,39 +4,15 @@
  */
 
 import type { LedgerEvent } from '../contract/ledger.ts'
-import { transactionOf } from '../contract/transaction-id.ts'
 import { displayText } from '../protocol/byte-string.ts'
 import { searchLedger } from '../runtime/ledger-search.ts'
+import { traceLedgers } from '../runtime/ledger-trace.ts'
 import type { ClusterClient, Place } from './cluster-client.ts'
 import { textTable } from './text-table.ts'
 import type { Context } from './verb.ts'
 
-/** A bounce has the id of its message, so that one round finds all of our own; other links end somewhere. */
-const linkedTransactionsMax = 8
-
-export async function traceMessage(
-  context: Context,
-  client: ClusterClient,
-  id: string,
-): Promise<readonly LedgerEvent[]> {
-  const events: LedgerEvent[] = []
-  const wanted = [transactionOf(id)]
-  for (let next = 0; next < wanted.length && next < linkedTransactionsMax; next++) {
-    const found = await eventsOf(context, client, wanted[next] ?? '')
-    events.push(...found)
-    for (const { bounce } of found) {
-      const linked = bounce === undefined ? undefined : transactionOf(bounce)
-      if (linked !== undefined && !wanted.includes(linked)) wanted.push(linked)
-    }
-  }
-  return events.sort((one, other) => one.at - other.at || rankOf(one) - rankOf(other))
-}
-
-/** Within one millisecond: acceptance first, the edge's 250 next, an end last. */
-function rankOf({ event }: LedgerEvent): number {
-  if (event === 'accepted') return 0
-  if (event === 'received') return 1
-  return event === 'ended' ? 3 : 2
+export function traceMessage(context: Context, client: ClusterClient, id: string): Promise<readonly LedgerEvent[]> {
+  return traceLedgers(id, (transaction) => eventsOf(context, client, transaction))
 }
 
 async function eventsOf(context: Context, client: ClusterClient, id: string): Promise<readonly LedgerEvent[]> {

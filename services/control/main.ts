@@ -9,6 +9,7 @@ import { errorText } from '../protocol/failure.ts'
 import { openSigner, openVerifier } from '../runtime/signature.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
 import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
+import { type Api, startApi } from './api/api-server.ts'
 import { ClusterControl } from './cluster-control.ts'
 
 type ControlState = ReturnType<Tier['state']>
@@ -16,8 +17,9 @@ type ControlState = ReturnType<Tier['state']>
 const idle: InstanceState['load'] = { queued: 0, inFlight: 0, acceptedPerSecond: 0, oldestAgeMs: 0 }
 
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
-  const { world, coordination, home, announce } = surroundings
+  const { world, coordination, home, announce, layout } = surroundings
   let control: ClusterControl | undefined
+  let api: Api | undefined
   let why: string | undefined
   let phase: InstanceState['phase'] = 'starting'
   return {
@@ -27,6 +29,7 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
         const holder = `${id}/${process.pid}`
         control = new ClusterControl({ world, coordination, id, holder, home, signer, verifier, onProgress: announce })
         control.start()
+        api = await startApi({ plane: control, world: { ...world, cluster: layout.cluster }, home })
         phase = 'ready'
       } catch (error) {
         why = errorText(error)
@@ -34,7 +37,10 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
         world.log.error('no orders are taken', { why })
       }
     },
-    stop: async () => await control?.stop(),
+    stop: async () => {
+      await api?.close()
+      await control?.stop()
+    },
     apply: () => {},
     state: (): ControlState => ({
       ...{ phase, listeners: [], load: idle },

@@ -18,7 +18,7 @@ import {
   writeAnswer,
 } from './handover-wire.ts'
 import type { RpcTls } from './rpc-identity.ts'
-import { failStream, listenRpc, type RpcServerStream } from './rpc-server.ts'
+import { failStream, listenRpc, type RpcDuplexStream } from './rpc-server.ts'
 import type { Address, Log } from './world.ts'
 
 export interface HandoverListenOptions {
@@ -36,7 +36,7 @@ export interface HandoverListener {
   close(): Promise<void>
 }
 
-type Stream = RpcServerStream<WireRequest, WireResponse>
+type Stream = RpcDuplexStream<WireRequest, WireResponse>
 
 /** Past either, nothing more is read until half of it is answered. */
 const unansweredBytesMax = 32 * 1024 * 1024
@@ -46,10 +46,11 @@ const bodyBytesMax = 1280 * 1024 * 1024
 
 export function listenHandover(options: HandoverListenOptions): Promise<HandoverListener> {
   const { host, port, taker, log, tls } = options
-  const handlers = { HandOver: (stream: Stream) => new HandoverIntake(stream, taker, log).start() }
+  const open = (stream: Stream): void => new HandoverIntake(stream, taker, log).start()
   return listenRpc({
     place: tls === undefined ? { host, port } : { host, port, tls },
-    offers: [{ service: handoverService(), handlers }],
+    log,
+    offers: [{ service: handoverService(), handlers: { HandOver: { kind: 'duplex', open } } }],
     admit: () => undefined,
     messageBytesMax: handoverMessageBytesMax,
   })

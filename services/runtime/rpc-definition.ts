@@ -14,13 +14,14 @@ export type RpcService = ServiceDefinition
 const folder = fileURLToPath(new URL('../contract/proto', import.meta.url))
 const loaded = new Map<string, RpcDefinition>()
 
-/** `qmq/v1/handover.proto`; with what it imports. */
-export function loadDefinition(file: string): RpcDefinition {
-  const known = loaded.get(file)
+/** `qmq/v1/handover.proto`, ...; with what they import. */
+export function loadDefinition(...files: readonly string[]): RpcDefinition {
+  const key = files.join(' ')
+  const known = loaded.get(key)
   if (known !== undefined) return known
   const options = { longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [folder] }
-  const definition = loadSync(file, options)
-  loaded.set(file, definition)
+  const definition = loadSync([...files], options)
+  loaded.set(key, definition)
   return definition
 }
 

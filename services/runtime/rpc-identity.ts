@@ -20,7 +20,13 @@ export type RpcCaller =
   | { readonly kind: 'socket' }
   /** Without TLS: for loopback. */
   | { readonly kind: 'plain'; readonly address: string }
-  | { readonly kind: 'certificate'; readonly address: string; readonly names: readonly string[] }
+  | {
+      readonly kind: 'certificate'
+      readonly address: string
+      readonly names: readonly string[]
+      /** For people to read; it proves no more than that the authority wrote it. */
+      readonly commonName: string
+    }
 
 /** The URIs of `URI:qmq://a/b, DNS:localhost`, as Node writes alternative names; it quotes those with a comma in them. */
 export function identityNames(alternativeNames: string | undefined): readonly string[] {

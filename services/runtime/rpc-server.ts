@@ -18,71 +18,114 @@ import {
   ServerCredentials,
   type ServerDuplexStream,
   ServerInterceptingCall,
-  type ServerInterceptingCallInterface,
   type ServerInterceptor,
+  type ServerUnaryCall,
+  type ServerWritableStream,
   status,
-  type UntypedServiceImplementation,
+  type UntypedHandleCall,
 } from '@grpc/grpc-js'
-import type { RpcService } from './rpc-definition.ts'
+import { reportHandlerFailure } from './handler-failure.ts'
+import type { RpcDefinition, RpcService } from './rpc-definition.ts'
 import { identityNames, type RpcCaller, type RpcTls } from './rpc-identity.ts'
+import { addReflection, RpcHealth } from './rpc-introspection.ts'
 import { shortSocketPath } from './socket-path.ts'
-import type { Address } from './world.ts'
+import type { Address, Log } from './world.ts'
 
 export type RpcPlace =
   | { readonly host: string; readonly port: number; readonly tls?: RpcTls }
   /** A file left by a kill is replaced: the caller holds the lock of its home. */
   | { readonly socket: string }
 
-/** A stream both ways, as the handler of such a method gets it. */
-export type RpcServerStream<In, Out> = ServerDuplexStream<In, Out>
-
 export type RpcCode = keyof typeof status
+export type RpcTexts = ReadonlyMap<string, string>
+
+export interface RpcFailed {
+  readonly kind: 'failed'
+  readonly code: RpcCode
+  readonly why: string
+  /** Told with the failure. */
+  readonly metadata?: RpcTexts
+}
+
+export type RpcAnswer = { readonly kind: 'reply'; readonly value: object } | RpcFailed
+
+/** What a handler knows of a call besides its request. */
+export interface RpcCall {
+  readonly caller: RpcCaller
+  /** `/qmq.v1.ClusterService/GetStatus`. */
+  readonly method: string
+  /** Unix milliseconds; Infinity where the caller waits for ever. */
+  readonly deadlineAt: number
+  /** '' where it is not there. */
+  text(key: string): string
+  /** Sent before the answer. Once. */
+  sendTexts(texts: RpcTexts): void
+}
+
+/** The end of a stream of answers that writes. */
+export interface RpcSink {
+  /** False: the caller is behind; `drained` follows. */
+  send(value: object): boolean
+  end(failure?: RpcFailed): void
+}
+
+export interface RpcStreamEnd {
+  drained(): void
+  /** The caller is gone, or the stream has ended. Once. */
+  closed(): void
+}
+
+/** A stream both ways. */
+export type RpcDuplexStream<In, Out> = ServerDuplexStream<In, Out>
+
+// biome-ignore lint/suspicious/noExplicitAny: what a request is, its method's definition says.
+type Request = any
+
+export type RpcHandler =
+  /** A rejection is a defect: logged, and INTERNAL. */
+  | { readonly kind: 'unary'; readonly answer: (request: Request, call: RpcCall) => Promise<RpcAnswer> }
+  | { readonly kind: 'stream'; readonly begin: (request: Request, call: RpcCall, sink: RpcSink) => RpcStreamEnd }
+  | { readonly kind: 'duplex'; readonly open: (stream: RpcDuplexStream<Request, Request>) => void }
 
 export interface RpcServiceOffer {
   readonly service: RpcService
   /** By the names of the methods; every method has one. */
-  readonly handlers: UntypedServiceImplementation
+  readonly handlers: Readonly<Record<string, RpcHandler>>
 }
 
 export interface RpcServerOptions {
   readonly place: RpcPlace
+  readonly log: Log
   readonly offers: readonly RpcServiceOffer[]
-  /** Why this caller may not call this method (`/qmq.v1.ClusterService/GetStatus`); undefined where he may. */
+  /** With reflection and health of these services. */
+  readonly introspection?: RpcDefinition
+  /** Why this caller may not call this method; undefined where he may. */
   readonly admit: (method: string, caller: RpcCaller) => RpcRefusal | undefined
   readonly messageBytesMax: number
 }
 
 export interface RpcRefusal {
-  readonly code: 'unauthenticated' | 'permission-denied'
+  readonly code: 'UNAUTHENTICATED' | 'PERMISSION_DENIED'
   readonly why: string
 }
 
 export interface RpcServer {
   /** Of a socket's file: its path, and port 0. */
   readonly address: Address
+  readonly health: RpcHealth
   close(): Promise<void>
 }
 
-const refusalCodes = { unauthenticated: status.UNAUTHENTICATED, 'permission-denied': status.PERMISSION_DENIED } as const
 /** A peer that is gone without a word is noticed after the sum. */
 const keepaliveTimeMs = 10_000
 const keepaliveTimeoutMs = 10_000
 const connectionsMax = 256
 const streamsPerConnectionMax = 100
 
-export function listenRpc(options: RpcServerOptions): Promise<RpcServer> {
+export async function listenRpc(options: RpcServerOptions): Promise<RpcServer> {
   const { place } = options
   const tls = 'port' in place ? place.tls : undefined
-  const server = new Server({
-    'grpc.max_receive_message_length': options.messageBytesMax,
-    'grpc.max_send_message_length': options.messageBytesMax,
-    'grpc.max_concurrent_streams': streamsPerConnectionMax,
-    'grpc.keepalive_time_ms': keepaliveTimeMs,
-    'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
-    'grpc.enable_channelz': 0,
-    interceptors: [admission(options, tls)],
-  })
-  for (const { service, handlers } of options.offers) addOffer(server, service, handlers)
+  const { server, health } = assemble(options, tls)
   const injector = server.createConnectionInjector(credentialsOf(tls))
   const sockets = new Set<net.Socket>()
   const listener = net.createServer({ noDelay: true }, (socket) => {
@@ -98,19 +141,90 @@ export function listenRpc(options: RpcServerOptions): Promise<RpcServer> {
     for (const socket of sockets) socket.destroy()
     await closed
   }
-  return listen(listener, place).then((address) => ({ address, close }))
+  return { address: await listen(listener, place), health, close }
 }
 
-/** Ends a stream without a good word. `code` as gRPC names it. */
+function assemble(options: RpcServerOptions, tls: RpcTls | undefined): { server: Server; health: RpcHealth } {
+  const server = new Server({
+    'grpc.max_receive_message_length': options.messageBytesMax,
+    'grpc.max_send_message_length': options.messageBytesMax,
+    'grpc.max_concurrent_streams': streamsPerConnectionMax,
+    'grpc.keepalive_time_ms': keepaliveTimeMs,
+    'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
+    'grpc.enable_channelz': 0,
+    interceptors: [admission(options, tls)],
+  })
+  for (const { service, handlers } of options.offers) {
+    const implementation: Record<string, UntypedHandleCall> = {}
+    for (const [name, { path }] of Object.entries(service)) {
+      const handler = handlers[name]
+      if (handler === undefined) throw new Error(`${path} has no handler`)
+      implementation[name] = adapted(handler, options)
+    }
+    server.addService(service, implementation)
+  }
+  const health = new RpcHealth()
+  if (options.introspection !== undefined) {
+    addReflection(server, options.introspection)
+    health.addTo(server)
+  }
+  return { server, health }
+}
+
+/** Ends a stream both ways without a good word. */
 export function failStream(stream: { emit(event: 'error', error: object): unknown }, code: RpcCode, why: string): void {
   stream.emit('error', { code: status[code], details: why })
 }
 
-function addOffer(server: Server, service: RpcService, handlers: UntypedServiceImplementation): void {
-  for (const name of Object.keys(service)) {
-    if (handlers[name] === undefined) throw new Error(`${service[name]?.path ?? name} has no handler`)
+function adapted(handler: RpcHandler, { place, log }: RpcServerOptions): UntypedHandleCall {
+  if (handler.kind === 'duplex') return handler.open
+  if (handler.kind === 'stream') {
+    return (stream: ServerWritableStream<object, object>) => {
+      const sink: RpcSink = {
+        send: (value) => stream.write(value),
+        end: (failure) => (failure === undefined ? stream.end() : stream.emit('error', statusOf(failure))),
+      }
+      const end = handler.begin(stream.request, callFor(stream, place), sink)
+      stream.on('drain', () => end.drained())
+      stream.once('close', () => end.closed())
+      stream.once('cancelled', () => stream.destroy())
+    }
   }
-  server.addService(service, handlers)
+  return (call: ServerUnaryCall<object, object>, callback: (error: object | null, value?: object) => void) => {
+    handler.answer(call.request, callFor(call, place)).then(
+      (answer) => (answer.kind === 'reply' ? callback(null, answer.value) : callback(statusOf(answer))),
+      (error: unknown) => {
+        reportHandlerFailure(log, call.getPath(), error)
+        callback({ code: status.INTERNAL, details: 'a defect of this software; its log says more' })
+      },
+    )
+  }
+}
+
+function statusOf({ code, why, metadata }: RpcFailed): { code: status; details: string; metadata: Metadata } {
+  return { code: status[code], details: why, metadata: metadataOf(metadata) }
+}
+
+function metadataOf(texts: RpcTexts | undefined): Metadata {
+  const metadata = new Metadata()
+  for (const [key, value] of texts ?? []) metadata.set(key, value)
+  return metadata
+}
+
+type SurfaceCall = ServerUnaryCall<object, object> | ServerWritableStream<object, object>
+
+function callFor(call: SurfaceCall, place: RpcPlace): RpcCall {
+  const deadline = call.getDeadline()
+  return {
+    caller: callerOf(call, place),
+    method: call.getPath(),
+    deadlineAt: typeof deadline === 'number' ? deadline : deadline.getTime(),
+    text: (key) => {
+      const [value = ''] = call.metadata.get(key)
+      return typeof value === 'string' ? value : ''
+    },
+    sendTexts: (texts) => call.sendMetadata(metadataOf(texts)),
+  }
 }
 
 function credentialsOf(tls: RpcTls | undefined): ServerCredentials {
@@ -150,23 +264,17 @@ function admission({ place, admit }: RpcServerOptions, tls: RpcTls | undefined):
   return (method, call) => {
     const caller = callerOf(call, place)
     const stranger = caller.kind === 'certificate' && tls?.allowed(caller.names) !== true
+    const named =
+      caller.kind === 'certificate' && caller.names.length > 0 ? caller.names.join(' ') : 'a certificate without a name'
     const refusal: RpcRefusal | undefined = stranger
-      ? {
-          code: 'permission-denied',
-          why: `nobody of this cluster: ${caller.names.join(' ') || 'a certificate without a name'}`,
-        }
+      ? { code: 'PERMISSION_DENIED', why: `nobody of this cluster: ${named}` }
       : admit(method.path, caller)
     if (refusal === undefined) return new ServerInterceptingCall(call)
-    const refused = {
-      code: refusalCodes[refusal.code],
-      details: refusal.why,
-      metadata: new Metadata(),
-    }
     return new ServerInterceptingCall(call, {
       // Without a listener that passes anything on, the handler never starts.
       start: (next) => {
         next({
-          onReceiveMetadata: () => call.sendStatus(refused),
+          onReceiveMetadata: () => call.sendStatus(statusOf({ kind: 'failed', ...refusal })),
           onReceiveMessage: () => {},
           onReceiveHalfClose: () => {},
         })
@@ -175,11 +283,16 @@ function admission({ place, admit }: RpcServerOptions, tls: RpcTls | undefined):
   }
 }
 
-function callerOf(call: ServerInterceptingCallInterface, place: RpcPlace): RpcCaller {
+function callerOf(call: Pick<SurfaceCall, 'getPeer' | 'getAuthContext'>, place: RpcPlace): RpcCaller {
   if ('socket' in place) return { kind: 'socket' }
-  const { remoteAddress = '', remotePort = 0 } = call.getConnectionInfo()
-  const address = `${remoteAddress}:${remotePort}`
+  const address = call.getPeer()
   if (place.tls === undefined) return { kind: 'plain', address }
   const certificate = call.getAuthContext().sslPeerCertificate
-  return { kind: 'certificate', address, names: identityNames(certificate?.subjectaltname) }
+  const commonName = certificate?.subject?.CN
+  return {
+    kind: 'certificate',
+    address,
+    names: identityNames(certificate?.subjectaltname),
+    commonName: typeof commonName === 'string' ? commonName : '',
+  }
 }

@@ -24,7 +24,15 @@ export const importRules: readonly ImportRule[] = [
   {
     of: 'runtime',
     folders: ['protocol', 'contract', 'settings'],
-    packages: ['@grpc/grpc-js', '@grpc/proto-loader', 'ioredis', 'nats', 'pino'],
+    packages: [
+      '@grpc/grpc-js',
+      '@grpc/proto-loader',
+      '@grpc/reflection',
+      'grpc-health-check',
+      'ioredis',
+      'nats',
+      'pino',
+    ],
     platform: true,
   },
   { of: 'edge', folders: lower, packages: [], platform: false },
@@ -64,6 +72,8 @@ export const packageDoors: Readonly<Record<string, readonly string[]>> = {
   ioredis: ['runtime/redis-shared-state.ts'],
   '@grpc/grpc-js': ['runtime/rpc-server.ts', 'runtime/rpc-client.ts'],
   '@grpc/proto-loader': ['runtime/rpc-definition.ts'],
+  '@grpc/reflection': ['runtime/rpc-introspection.ts'],
+  'grpc-health-check': ['runtime/rpc-introspection.ts'],
   commander: ['cli/'],
   execa: ['cli/'],
 }
@@ -77,6 +87,8 @@ export const filesPerDoor: Readonly<Record<string, number>> = {
   nats: 1,
   '@grpc/grpc-js': 2,
   '@grpc/proto-loader': 1,
+  '@grpc/reflection': 1,
+  'grpc-health-check': 1,
   commander: 2,
   execa: 1,
 }
