@@ -33,7 +33,8 @@ export interface ScaleReport {
 const orderPatienceMs = 300_000
 const fillClients = 8
 
-export async function scaleInCycles(options: ScaleOptions, plan: CyclePlan): Promise<ScaleReport> {
+/** `give` is how an order is given: by the command, unless something else is being looked at. */
+export async function scaleInCycles(options: ScaleOptions, plan: CyclePlan, give = scaleTo): Promise<ScaleReport> {
   const world = await ScaleWorld.start(options)
   try {
     const killer = new Killer(world.cluster, world.watch, world.ledger, options.seed)
@@ -41,7 +42,7 @@ export async function scaleInCycles(options: ScaleOptions, plan: CyclePlan): Pro
     if (plan.queued > 0) await world.sending.fill(plan.queued, 'defer', fillClients)
     world.sending.start(plan.clients, plan.pauseMs, options.seed)
     for (let run = 1; run <= plan.runs; run++) {
-      orders.push(...(await cycle(world, killer, plan)))
+      orders.push(...(await cycle(world, killer, plan, give)))
       const { size } = world.ledger.messages
       options.note(`cycle ${run}: ${size} messages sent, ${killer.kills.length} kills`)
     }
@@ -61,23 +62,36 @@ export async function scaleInCycles(options: ScaleOptions, plan: CyclePlan): Pro
   }
 }
 
-async function cycle(world: ScaleWorld, killer: Killer, plan: CyclePlan): Promise<readonly Order[]> {
+async function cycle(
+  world: ScaleWorld,
+  killer: Killer,
+  plan: CyclePlan,
+  give: typeof scaleTo,
+): Promise<readonly Order[]> {
   const growing = Math.floor(plan.kills / 4)
-  const grown = await withKills(world, killer, growing, plan.wide)
+  const grown = await withKills(world, killer.atOnce.bind(killer, growing), () =>
+    give(world.cluster, world.watch, plan.wide, orderPatienceMs),
+  )
   await sleep(plan.spreadMs)
   const { layout } = await world.watch.look()
   const members = layout.instances.filter((instance) => instance.pool === pool).map(({ id }) => id)
   world.options.note(`${await world.noteDeferrals(members)} deferred recipients noted`)
-  const shrunk = await withKills(world, killer, plan.kills - growing, world.options.instances)
+  const shrunk = await withKills(world, killer.during.bind(killer, plan.kills - growing), () =>
+    give(world.cluster, world.watch, world.options.instances, orderPatienceMs),
+  )
   return [grown, shrunk]
 }
 
-async function withKills(world: ScaleWorld, killer: Killer, kills: number, count: number): Promise<Order> {
+async function withKills(
+  world: ScaleWorld,
+  kill: (isOver: () => boolean) => Promise<void>,
+  order: () => Promise<Order>,
+): Promise<Order> {
   let over = false
   const following = world.followPlans(() => over)
-  const killing = killer.during(kills, () => over)
+  const killing = kill(() => over)
   try {
-    return await scaleTo(world.cluster, world.watch, count, orderPatienceMs)
+    return await order()
   } finally {
     over = true
     await Promise.all([following, killing])

@@ -3,7 +3,7 @@
  * kernel destroy the connections mail is handed over by, so that answers are lost. Whoever runs `qmq up` starts it again when it dies; here
  * this file does. Nothing else helps.
  *
- * Steps and parts are taken in turn from a shuffled list, so that many runs meet every pair; a step that has passed before it was seen is
+ * Steps and parts are taken in turn from a shuffled list, so that many runs meet every pair; a step that had passed before it was seen is
  * made up for at once, and the report says at which step each kill really came.
  */
 
@@ -14,7 +14,7 @@ import { gone, run } from '../support/child.ts'
 import type { Cluster } from '../support/cluster.ts'
 import { type ProcessEntry, processTree } from '../support/process-tree.ts'
 import { tool } from '../support/tools.ts'
-import type { PlanWatch, Sight, Step } from './plan-watch.ts'
+import { type PlanWatch, type Sight, type Step, steps } from './plan-watch.ts'
 
 /** `source` leaves, `target` takes over, `wire` is between them, `other` is a bystander. */
 export const parts = ['source', 'target', 'wire', 'control', 'edge', 'up', 'other'] as const
@@ -29,7 +29,8 @@ export interface Kill {
 const wantedSteps: readonly Step[] = ['cordoned', 'quiescing', 'moving', 'empty', 'sealing', 'sealed']
 const lookAgainMs = 5
 /** A step that does not come is not waited for longer than this. */
-const stepWaitMs = 4000
+const stepWaitMs = 10_000
+const growPauseMsMax = 500
 const backTimeoutMs = 60_000
 
 export class Killer {
@@ -49,11 +50,19 @@ export class Killer {
 
   /** `count` kills during one scale-down, or as many as happen before `isOver`. */
   async during(count: number, isOver: () => boolean): Promise<void> {
-    for (let number = 0; number < count && !isOver(); number++) {
-      const [step, part] = this.#draw()
+    const drawn = Array.from({ length: count }, () => this.#draw())
+    for (const [step, part] of drawn.sort(([one], [other]) => steps.indexOf(one) - steps.indexOf(other))) {
       const sight = await this.#reach(step, isOver)
       if (isOver()) return
       await this.#kill(part, sight)
+    }
+  }
+
+  /** The same while a pool grows, which has no steps. */
+  async atOnce(count: number, isOver: () => boolean): Promise<void> {
+    for (let number = 0; number < count && !isOver(); number++) {
+      await this.once()
+      await sleep(this.#random.below(growPauseMsMax))
     }
   }
 
@@ -75,10 +84,11 @@ export class Killer {
     const deadline = performance.now() + stepWaitMs
     for (;;) {
       const sight = await this.#watch.look()
-      if (sight.step === step || isOver() || performance.now() > deadline) {
+      const isThere = sight.plan !== undefined && steps.indexOf(sight.step) >= steps.indexOf(step)
+      if (isThere || isOver() || performance.now() > deadline) {
         // Not always at the very beginning of the step.
         await sleep(this.#random.below(60))
-        return sight
+        return await this.#watch.look()
       }
       await sleep(lookAgainMs)
     }
