@@ -44,6 +44,17 @@ export function transferKey(source: { readonly instance: string; readonly number
   return idKey(id, `${source.instance}>${source.number}`, [])
 }
 
+/** Both keys of a message taken over: a package offered again that its next hop has handed over is recognised where it went. */
+export function keysOfTaken(record: {
+  readonly id: string
+  readonly sender: ByteString
+  readonly recipients: readonly { readonly address: ByteString }[]
+  readonly source: { readonly instance: string; readonly number: number }
+}): readonly [IdKey, IdKey] {
+  const addresses = record.recipients.map(({ address }) => address)
+  return [transferKey(record.source, record.id), idKey(record.id, record.sender, addresses)]
+}
+
 function mix(state: Uint32Array, text: string): void {
   let a = state[0]!
   let b = state[1]!

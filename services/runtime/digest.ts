@@ -1,13 +1,15 @@
 /** The door to hashing: SHA-256 for identities, CRC-32 for damage. */
 
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
 import { crc32 as zlibCrc32 } from 'node:zlib'
 
 /** Lower-case hexadecimal. */
 export function sha256(parts: readonly (Buffer | string)[]): string {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
-  return hash.digest('hex')
+  const [only] = parts
+  if (parts.length === 1 && only !== undefined) return hash('sha256', only)
+  const sum = createHash('sha256')
+  for (const part of parts) sum.update(part)
+  return sum.digest('hex')
 }
 
 /**

@@ -58,6 +58,13 @@ const instance = (number: number, poolName: string, role: Role): InstanceSpec =>
   }
 }
 
+/** Places that are not in the layout at first: a pool that grows takes them. */
+export const spareInstances: readonly InstanceSpec[] = [
+  instance(3, 'CUSTOMER_1', 'customer'),
+  instance(81, 'INTERNET', 'internet'),
+  instance(91, 'BOUNCES', 'bounce'),
+]
+
 export const clusterLayout: Layout = {
   version: 2,
   epoch: 1,

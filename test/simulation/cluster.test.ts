@@ -27,11 +27,15 @@ test(`nothing acknowledged is lost, over ${seeds} seeds with faults`, async () =
   const results = await runs(seeds, {})
   for (const { seed, violations } of results) assert.deepEqual(violations, [], `seed ${seed}`)
   const events = eventsOf(results)
-  for (const event of ['accepted', 'delivered', 'deferred', 'failed', 'bounced', 'repeated', 'ended']) {
+  const named = ['accepted', 'delivered', 'deferred', 'failed', 'bounced', 'repeated', 'ended']
+  for (const event of [...named, 'handed-over', 'taken-over']) {
     assert.ok((events.get(`queue ${event}`) ?? 0) > 0, `the runs never made a queue say ${event}`)
   }
   for (const event of ['received', 'refused']) {
     assert.ok((events.get(`edge ${event}`) ?? 0) > 0, `the runs never made an edge say ${event}`)
+  }
+  for (const event of ['draining', 'sealed', 'receipt', 'left']) {
+    assert.ok((events.get(`leader ${event}`) ?? 0) > 0, `the runs never had an instance ${event}`)
   }
   const faults = new Set(results.flatMap((result) => result.faults))
   assert.ok(faults.size >= 18, `only ${[...faults].join(', ')} were tried`)
@@ -72,5 +76,7 @@ for (const plant of Object.keys(plants) as PlantName[]) {
 /** What gives a plant away; a violation of another kind would be luck. */
 function expectedOf(plant: PlantName): RegExp {
   if (plant === 'second-instance') return /^copy: ok-/
+  if (plant === 'origin-forgotten') return /^receipt: /
+  if (plant === 'other-target-when-unclear' || plant === 'key-forgotten') return /^moved: |^copy: /
   return /^lost: |^damaged: |found damage/
 }

@@ -3,10 +3,19 @@
  * its own, with DNS, receiving mail systems and a sending client around them.
  */
 
+import type { Layout } from '../../services/contract/layout.ts'
 import type { Audit } from '../../services/contract/operations.ts'
 import type { Edge } from '../../services/edge/edge.ts'
 import type { QueueInstance } from '../../services/queue/instance.ts'
-import { clientHost, clusterLayout, exchangeHost, internetHost, postmaster, smtpPort } from './cluster-layout.ts'
+import {
+  clientHost,
+  clusterLayout,
+  exchangeHost,
+  internetHost,
+  postmaster,
+  smtpPort,
+  spareInstances,
+} from './cluster-layout.ts'
 import { maildirArrivals } from './maildir-arrivals.ts'
 import { NextHop } from './next-hop.ts'
 import type { Ending } from './oracle.ts'
@@ -20,16 +29,27 @@ import { type Crash, Truth } from './truth.ts'
 export class Cluster {
   readonly around: Surroundings
   readonly truth = new Truth()
+  /** Of hand-overs. */
+  readonly deafness = { probability: 0 }
   readonly edges: Supervised<Edge>[] = []
   readonly instances: Supervised<QueueInstance>[] = []
   readonly hops: { readonly hop: NextHop; readonly process: Supervised<NextHop> }[] = []
   readonly client: SendingClient
-  #epoch = clusterLayout.epoch
+  /** Last audits of instances that have left, by id. */
+  readonly retired = new Map<string, Audit>()
+  #layout = clusterLayout
+  /** The layout each place has, which outlives its process. */
+  readonly #kept = new Map<string, Layout>()
 
   constructor(around: Surroundings, parts: ProcessParts = honestParts) {
     this.around = around
     this.#addDns()
     for (const spec of clusterLayout.instances) this.instances.push(this.#addInstance(spec.id, spec.host, parts))
+    for (const spec of spareInstances) {
+      const spare = this.#addInstance(spec.id, spec.host, parts)
+      spare.isWanted = false
+      this.instances.push(spare)
+    }
     for (const spec of clusterLayout.edges) this.edges.push(this.#addEdge(spec.id, parts))
     this.#addHop('exchange', exchangeHost, ['exchange.customer1.example'])
     this.#addHop('internet', internetHost, ['mx.elsewhere.example'])
@@ -43,8 +63,59 @@ export class Cluster {
     for (const { process } of this.hops) process.start()
   }
 
-  nextEpoch(): number {
-    return ++this.#epoch
+  get layout(): Layout {
+    return this.#layout
+  }
+
+  /** The next layout, in force from now on; each place hears of it in its time. */
+  write(layout: Layout): void {
+    const takers = ({ instances }: Layout): string =>
+      instances.flatMap(({ id, standing }) => (standing === 'active' ? [id] : [])).join()
+    if (takers(layout) !== takers(this.#layout)) this.truth.poolChangesMs.push(this.around.time.elapsedMs)
+    this.#layout = { ...layout, epoch: this.#layout.epoch + 1 }
+  }
+
+  /** Ids of edges and instances that run. */
+  placesUp(): string[] {
+    return [...this.instances, ...this.edges].filter(({ tier }) => tier !== undefined).map(({ name }) => name)
+  }
+
+  epochAt(id: string): number {
+    return this.#keptBy(id).epoch
+  }
+
+  /** The layout in force reaches a place: it is kept, then acted on. */
+  give(id: string): void {
+    const place = [...this.instances, ...this.edges].find(({ name }) => name === id)
+    if (place?.tier === undefined || !this.#names(id)) return
+    this.#kept.set(id, this.#layout)
+    place.tier.apply(this.#layout)
+  }
+
+  hostOf(id: string): string {
+    return this.instances.find(({ name }) => name === id)?.host.name ?? ''
+  }
+
+  /** A place the layout in force has and had not before. */
+  enlist(id: string): void {
+    const instance = this.instances.find(({ name }) => name === id)
+    if (instance === undefined) return
+    instance.isWanted = true
+    this.#kept.set(id, this.#layout)
+    instance.start()
+  }
+
+  /** A place the layout in force has no more. Its home stays. */
+  retire(id: string): void {
+    this.instances.find(({ name }) => name === id)?.retire()
+  }
+
+  #keptBy(id: string): Layout {
+    return this.#kept.get(id) ?? clusterLayout
+  }
+
+  #names(id: string): boolean {
+    return [...this.#layout.instances, ...this.#layout.edges].some((place) => place.id === id)
   }
 
   /** The machines that faults may come between. */
@@ -59,7 +130,8 @@ export class Cluster {
   /** Every instance is up and has nothing left to do, and every letter has its answer. */
   isQuiet(): boolean {
     if (this.client.unfinished > 0) return false
-    return this.instances.every(({ tier }) => tier !== undefined && tier.load().queued === 0)
+    const wanted = this.instances.filter(({ isWanted }) => isWanted)
+    return wanted.every(({ tier }) => tier !== undefined && tier.load().queued === 0)
   }
 
   audits(): Audit[] {
@@ -69,7 +141,8 @@ export class Cluster {
   ending(isQuiet: boolean): Ending {
     const internal = this.instances[0]
     if (internal !== undefined) this.truth.arrivals.push(...maildirArrivals(internal.host, this.around.time.elapsedMs))
-    return { truth: this.truth, audits: this.audits(), postmaster, isQuiet }
+    const gone = this.instances.filter(({ isWanted }) => !isWanted).flatMap(({ name }) => this.retired.get(name) ?? [])
+    return { truth: this.truth, audits: [...this.audits(), ...gone], postmaster, isQuiet }
   }
 
   #addDns(): void {
@@ -104,7 +177,7 @@ export class Cluster {
     }
     volume.syncAll()
     const process = new Supervised<QueueInstance>(this.#parts(host, id), (running, die) =>
-      beginQueue(running.world, id, parts, this.truth, die),
+      beginQueue(running.world, this.#keptBy(id), id, parts, this, die),
     )
     processes.push(process)
     return process
@@ -112,7 +185,9 @@ export class Cluster {
 
   #addEdge(id: string, parts: ProcessParts): Supervised<Edge> {
     const host = this.#host(`10.0.1.${id.slice(1)}`, [])
-    return new Supervised<Edge>(this.#parts(host, id), (running) => beginEdge(running.world, id, parts, this.truth))
+    return new Supervised<Edge>(this.#parts(host, id), (running) =>
+      beginEdge(running.world, this.#keptBy(id), id, parts, this.truth),
+    )
   }
 
   #addHop(name: string, address: string, names: readonly string[]): void {

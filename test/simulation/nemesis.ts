@@ -6,7 +6,6 @@
  */
 
 import type { Cluster } from './cluster.ts'
-import { clusterLayout } from './cluster-layout.ts'
 import type { Mood } from './next-hop.ts'
 import type { SeededRandom } from './seeded-random.ts'
 
@@ -83,6 +82,15 @@ export const faults = {
       device.faults.full = false
     }
   },
+  'every disk full': (cluster) => {
+    for (const { host } of cluster.instances) {
+      host.device.faults.full = true
+      cluster.crashed(host.name, 'disk')
+    }
+    return () => {
+      for (const { host } of cluster.instances) host.device.faults.full = false
+    }
+  },
   'datasync fails': (cluster, random) => {
     const { device, name } = random.pick(cluster.instances).host
     device.faults.datasyncsToFail = 1
@@ -107,11 +115,8 @@ export const faults = {
   'next hop unclear': mood('silent-at-end', 'drops', 'slow'),
   'another layout': (cluster, random) => {
     const concurrency = random.pick([1, 2, 500])
-    const epoch = cluster.nextEpoch()
-    const pools = clusterLayout.pools.map((pool) => ({ ...pool, concurrency }))
-    for (const { tier } of [...cluster.instances, ...cluster.edges]) {
-      if (random.chance(0.7)) tier?.apply({ ...clusterLayout, epoch, pools })
-    }
+    cluster.write({ ...cluster.layout, pools: cluster.layout.pools.map((pool) => ({ ...pool, concurrency })) })
+    for (const id of cluster.placesUp()) if (random.chance(0.7)) cluster.give(id)
     return undefined
   },
   'clock jump': (cluster, random) => {

@@ -4,7 +4,9 @@
  * Lost mail is never excused. A second copy is excused only by a cause that the design names, and that cause must have
  * happened at the right place and time: the client tried again because it was not told 250; the receiver's 250 may not
  * have been heard; the delivering instance crashed between that 250 and its durable mark; or (another instance delivered)
- * the first instance's disk had failed, so that its `Z` may have been wrong. Without faults there are none.
+ * the first instance's disk had failed, so that its `Z` may have been wrong. An instance that hands its mail over excuses nothing: a copy
+ * from where the mail went must have one of these causes where it was. A report may come twice when its hand-over to the bounce pool was
+ * interrupted and another instance of that pool had to be asked: the one that knew it takes no more. Without faults there are none.
  */
 
 import type { Audit } from '../../services/contract/operations.ts'
@@ -139,7 +141,10 @@ function reportedIn(bounce: Arrival): string {
 function isExcused(truth: Truth, first: Arrival, second: Arrival): boolean {
   if (first.id !== second.id && wasTriedAgain(truth, second.recipient)) return true
   if (isBounce(first) && first.id !== second.id) return wasReportTriedAgain(truth, first)
-  if (first.from !== second.from) return diskFailed(truth, first.from) || diskFailed(truth, second.from)
+  if (isBounce(first) && truth.faults.size > 0 && poolChanged(truth, second)) return true
+  const mayHaveMoved = truth.drains.some(({ host, atMs }) => host === first.from && atMs <= second.atMs)
+  if (first.from !== second.from && !mayHaveMoved)
+    return diskFailed(truth, first.from) || diskFailed(truth, second.from)
   if (!first.isConfirmed && truth.faults.size > 0) return true
   return truth.crashes.some((crash) => crash.host === first.from && isInMarkWindow(crash.atMs, first))
 }
@@ -160,6 +165,10 @@ function wasReportTriedAgain(truth: Truth, bounce: Arrival): boolean {
   return [...recipientsNamed(bounce.text)].some((recipient) => wasTriedAgain(truth, recipient))
 }
 
+function poolChanged(truth: Truth, arrival: Arrival): boolean {
+  return truth.poolChangesMs.some((atMs) => atMs <= arrival.atMs)
+}
+
 function diskFailed(truth: Truth, host: string): boolean {
   return truth.crashes.some((crash) => crash.host === host && crash.kind === 'disk')
 }
@@ -171,6 +180,9 @@ function describe(arrival: Arrival): string {
 
 function judgeAudits({ audits }: Ending): string[] {
   const violations: string[] = []
+  const sum = (name: 'takenOver' | 'handedOver'): number => audits.reduce((total, audit) => total + audit[name], 0)
+  if (sum('takenOver') !== sum('handedOver'))
+    violations.push(`moved: ${sum('handedOver')} recipients left and ${sum('takenOver')} arrived`)
   for (const audit of audits) {
     if (!audit.balanced)
       violations.push(`audit: instance ${audit.instance} is out of balance: ${JSON.stringify(audit)}`)

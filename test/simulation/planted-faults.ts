@@ -10,6 +10,13 @@ import { sameForAll } from '../../services/contract/delivery.ts'
 import { encodeQmtpReply } from '../../services/protocol/qmtp.ts'
 import type { Connection, ConnectionHandler, ConnectOptions, DiskFile, Network } from '../../services/runtime/world.ts'
 import { changed, changedDisk, changedFiles } from './changed-world.ts'
+import {
+  keyForgotten,
+  movedBeforeAnswer,
+  originForgotten,
+  otherTargetWhenUnclear,
+  takenBeforeDurable,
+} from './planted-handovers.ts'
 import { honestParts, type ProcessParts } from './process-parts.ts'
 
 export const plants = {
@@ -40,6 +47,11 @@ export const plants = {
   },
   /** A recipient is marked delivered before the next hop has answered. */
   'mark-before-reply': { ...honestParts, transport: (transport) => new HastyTransport(transport) },
+  'moved-before-answer': { ...honestParts, doors: movedBeforeAnswer },
+  'taken-before-durable': { ...honestParts, doors: takenBeforeDurable },
+  'other-target-when-unclear': { ...honestParts, doors: otherTargetWhenUnclear },
+  'origin-forgotten': { ...honestParts, doors: originForgotten },
+  'key-forgotten': { ...honestParts, doors: keyForgotten },
 } satisfies Record<string, ProcessParts>
 
 export type PlantName = keyof typeof plants

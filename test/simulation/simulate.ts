@@ -9,6 +9,7 @@ import { makeLetter } from './letters.ts'
 import { drawFault, durationOf, type FaultName, faults } from './nemesis.ts'
 import { judge } from './oracle.ts'
 import { type PlantName, plants } from './planted-faults.ts'
+import { Scaling } from './scaling.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import { surroundings } from './surroundings.ts'
 
@@ -64,8 +65,9 @@ export async function simulate(options: RunOptions): Promise<RunResult> {
     planLetters(cluster, random, spanMs)
     planFaults(cluster, random, 1.5 * spanMs, options.faults)
     planAudits(cluster, random, violations)
+    const scaling = planScaling(cluster, spanMs, violations, options.faults?.length !== 0)
     await time.run(healedAtMs)
-    const isQuiet = await rest(cluster)
+    const isQuiet = await rest(cluster, scaling)
     violations.push(...judge(cluster.ending(isQuiet)))
   } catch (error) {
     violations.push(`exception: ${error instanceof Error ? error.stack : String(error)}`)
@@ -88,20 +90,43 @@ export async function simulate(options: RunOptions): Promise<RunResult> {
   }
 }
 
-async function rest(cluster: Cluster): Promise<boolean> {
+async function rest(cluster: Cluster, scaling: Scaling | undefined): Promise<boolean> {
+  const isAtRest = (): boolean => cluster.isQuiet() && scaling?.isDone !== false
   const { time } = cluster.around
   const untilMs = healedAtMs + restWithinMs
-  while (await time.run(untilMs, () => cluster.isQuiet())) {
+  while (await time.run(untilMs, isAtRest)) {
     const restUntilMs = time.elapsedMs + restLastsMs
-    if (!(await time.run(restUntilMs, () => !cluster.isQuiet()))) return true
+    if (!(await time.run(restUntilMs, () => !isAtRest()))) return true
   }
   return false
 }
 
-function planLetters(cluster: Cluster, random: SeededRandom, untilMs: number): void {
-  const count = 2 + random.below(14)
-  for (let token = 0; token < count; token++) {
-    const letter = makeLetter(token, random)
+/** In every second run; of its own chance, so that the others stay what they were. */
+function planScaling(cluster: Cluster, spanMs: number, violations: string[], mayFail: boolean): Scaling | undefined {
+  const random = cluster.around.random.fork('scaling')
+  if (random.chance(0.5)) return undefined
+  const scaling = new Scaling(cluster, random, violations)
+  scaling.begin(1.2 * spanMs, healedAtMs)
+  if (mayFail && random.chance(0.8)) {
+    fillQueues(cluster, random, spanMs)
+    scaling.mayDisturb = true
+  }
+  return scaling
+}
+
+/** Next hops that put everything off: otherwise there is little in the queues to hand over. */
+function fillQueues(cluster: Cluster, random: SeededRandom, spanMs: number): void {
+  cluster.truth.faults.add('next hop temporary')
+  planLetters(cluster, random, 0.5 * spanMs, 6 + random.below(12))
+  for (const { hop } of cluster.hops) hop.mood = random.pick(['temporary', 'temporary-at-end', 'slow'])
+  cluster.around.time.schedule(random.between(0.5, 2) * spanMs, () => {
+    for (const { hop } of cluster.hops) hop.mood = 'kind'
+  })
+}
+
+function planLetters(cluster: Cluster, random: SeededRandom, untilMs: number, count = 2 + random.below(14)): void {
+  for (let number = 0; number < count; number++) {
+    const letter = makeLetter(cluster.truth.letters.length, random)
     cluster.truth.letters.push(letter)
     cluster.around.time.schedule(startMs + random.between(0, untilMs), () => cluster.client.send(letter))
   }

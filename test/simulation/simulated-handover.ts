@@ -2,7 +2,8 @@
  * The hand-over over a simulated network: the same promises as over gRPC, in the plainest framing there is.
  *
  * Nothing leaves the source before the target's welcome. An offer that was given to the connection and has no answer when the link ends is
- * `unclear`; one that was not is `refused`. A frame is its length, the length of its head, a head in JSON, and bytes.
+ * `unclear`; one that was not is `refused`. A frame is its length, the length of its head, a head in JSON, and bytes. Links may go deaf: their
+ * source hears no answer from some moment on, though the target goes on taking.
  */
 
 import type {
@@ -19,6 +20,11 @@ import type { Connection, ConnectionHandler, Timer, World } from '../../services
 
 /** Silence after which either side gives the link up. */
 const patienceMs = 20_000
+
+/** How likely a new link goes deaf; a run's faults change it. */
+export interface Deafness {
+  probability: number
+}
 
 type Head =
   | { readonly kind: 'hello'; readonly hello: HandoverHello }
@@ -63,9 +69,17 @@ class SourceEnd implements ConnectionHandler, HandoverLink {
   #isWelcome = false
   #isOver = false
   #patience: Timer | undefined
+  /** Answers that are still heard. */
+  #hears = Number.POSITIVE_INFINITY
 
-  constructor(world: World, to: { readonly host: string; readonly port: number }, hello: HandoverHello) {
+  constructor(
+    world: World,
+    to: { readonly host: string; readonly port: number },
+    hello: HandoverHello,
+    deafness: Deafness,
+  ) {
     this.#world = world
+    if (world.random.below(1000) < deafness.probability * 1000) this.#hears = world.random.below(4)
     this.#connection = world.network.connect({ ...to, timeoutMs: patienceMs }, this)
     this.#connection.write(frame({ kind: 'hello', hello }))
     this.#wait()
@@ -96,7 +110,7 @@ class SourceEnd implements ConnectionHandler, HandoverLink {
     this.#wait()
     for (const { head } of this.#frames.receive(chunk)) {
       if (head.kind === 'welcome') this.#isWelcome = true
-      if (head.kind !== 'answer') continue
+      if (head.kind !== 'answer' || this.#hears-- <= 0) continue
       const answered = this.#sent.get(head.number)
       this.#sent.delete(head.number)
       answered?.(head.answer)
@@ -121,7 +135,8 @@ class SourceEnd implements ConnectionHandler, HandoverLink {
   #wait(): void {
     this.#patience?.cancel()
     if (this.#isOver || (this.#isWelcome && this.#sent.size === 0)) return
-    this.#patience = this.#world.clock.after(patienceMs, () => this.close())
+    const afterMs = this.#hears > 0 ? patienceMs : this.#world.random.below(3000)
+    this.#patience = this.#world.clock.after(afterMs, () => this.close())
   }
 
   #end(why: string): void {
@@ -183,8 +198,8 @@ class TargetEnd implements ConnectionHandler {
   }
 }
 
-export function simulatedDoors(world: World): HandoverDoors {
-  const dial: DialHandover = (to, hello) => new SourceEnd(world, to, hello)
+export function simulatedDoors(world: World, deafness: Deafness): HandoverDoors {
+  const dial: DialHandover = (to, hello) => new SourceEnd(world, to, hello, deafness)
   const listen: ListenHandover = async (at, taker) => {
     const open = new Set<Connection>()
     const listener = await world.network.listen(at, (connection) => {

@@ -23,6 +23,8 @@ export class Supervised<Tier> {
   readonly name: string
   /** The tier, once its start has completed. */
   tier: Tier | undefined
+  /** False: it does not belong to the cluster now, and stays down. */
+  isWanted = true
   #process: SimulatedProcess | undefined
   readonly #parts: Parts
   readonly #begin: (process: SimulatedProcess, die: (why: string) => void) => Promise<Tier>
@@ -40,7 +42,7 @@ export class Supervised<Tier> {
   }
 
   start(): void {
-    if (!this.host.isUp || this.#process?.isAlive() === true) return
+    if (!this.isWanted || !this.host.isUp || this.#process?.isAlive() === true) return
     this.#starts++
     const process = this.host.start(this.name)
     this.#process = process
@@ -60,6 +62,13 @@ export class Supervised<Tier> {
   /** SIGKILL. It comes back by itself. */
   kill(): void {
     if (this.#process?.isAlive() === true) this.#kill(this.#process)
+  }
+
+  /** It has left the cluster. */
+  retire(): void {
+    this.isWanted = false
+    this.#process?.kill()
+    this.tier = undefined
   }
 
   /** The host has lost power. It comes back with it. */

@@ -4,6 +4,7 @@
  */
 
 import { bounceOptionsOf, QmailBouncePolicy } from '../../services/bounce/bounce-policy.ts'
+import type { Layout } from '../../services/contract/layout.ts'
 import type { Ledger } from '../../services/contract/ledger.ts'
 import { Edge } from '../../services/edge/edge.ts'
 import { MaildirTransport } from '../../services/mailbox/maildir-transport.ts'
@@ -12,9 +13,8 @@ import { SmtpTransport } from '../../services/queue/delivery/smtp-transport.ts'
 import { QueueInstance } from '../../services/queue/instance.ts'
 import { defaultStoreLimits } from '../../services/queue/journal/store.ts'
 import type { World } from '../../services/runtime/world.ts'
-import { clusterLayout } from './cluster-layout.ts'
 import type { ProcessParts } from './process-parts.ts'
-import { simulatedDoors } from './simulated-handover.ts'
+import { type Deafness, simulatedDoors } from './simulated-handover.ts'
 import type { Truth } from './truth.ts'
 
 export const stateDirectory = '/state'
@@ -34,27 +34,34 @@ function countingLedger(truth: Truth): Ledger {
   return { record: ({ tier, event }) => truth.count(`${tier} ${event}`) }
 }
 
-export async function beginEdge(world: World, id: string, parts: ProcessParts, truth: Truth): Promise<Edge> {
+export async function beginEdge(
+  world: World,
+  layout: Layout,
+  id: string,
+  parts: ProcessParts,
+  truth: Truth,
+): Promise<Edge> {
   const tls = { certificate: Buffer.from('certificate'), key: Buffer.from('key') }
-  const edge = new Edge(parts.edgeWorld(world), clusterLayout, id, { ledger: countingLedger(truth), tls })
+  const edge = new Edge(parts.edgeWorld(world), layout, id, { ledger: countingLedger(truth), tls })
   await edge.start()
   return edge
 }
 
 export async function beginQueue(
   bareWorld: World,
+  layout: Layout,
   id: string,
   parts: ProcessParts,
-  truth: Truth,
+  around: { readonly truth: Truth; readonly deafness: Deafness },
   die: (why: string) => void,
 ): Promise<QueueInstance> {
   const world = parts.queueWorld(bareWorld)
-  const { cluster } = clusterLayout
+  const { cluster } = layout
   const instance = new QueueInstance(world, {
-    layout: clusterLayout,
+    layout,
     id,
     state: stateDirectory,
-    ledger: countingLedger(truth),
+    ledger: countingLedger(around.truth),
     transports: {
       smtp: parts.transport(new SmtpTransport(world, { helloName: cluster }), world),
       qmtp: parts.transport(new QmtpTransport(world, { cluster, instance: id }), world),
@@ -65,7 +72,7 @@ export async function beginQueue(
     },
     bouncePolicyOf: (name, own) => new QmailBouncePolicy(bounceOptionsOf(name, own)),
     onFatal: die,
-    handoverDoors: async () => parts.doors(simulatedDoors(world)),
+    handoverDoors: async () => parts.doors(simulatedDoors(world, around.deafness)),
     limits: { store: storeLimits },
   })
   await instance.start()

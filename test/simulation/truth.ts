@@ -44,10 +44,19 @@ export interface Crash {
   readonly kind: 'kill' | 'power' | 'disk'
 }
 
+/** From this instant an instance may hand over what it has tried, once its running attempts have ended. */
+export interface DrainBegun {
+  readonly atMs: number
+  readonly host: string
+}
+
 export class Truth {
   readonly letters: Letter[] = []
   readonly arrivals: Arrival[] = []
   readonly crashes: Crash[] = []
+  readonly drains: DrainBegun[] = []
+  /** When the instances changed that mail may go to. */
+  readonly poolChangesMs: number[] = []
   /** Kinds of faults that were applied. */
   readonly faults = new Set<string>()
   /** Ledger events by tier and name. */

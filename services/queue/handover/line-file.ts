@@ -29,7 +29,9 @@ export class LineFile {
   /** The file's last line has no LF. */
   #isCut = false
   #waiting: Waiting[] = []
-  #writing: Promise<void> | undefined
+  #isWriting = false
+  /** Those who wait until nothing is being written. */
+  #idle: (() => void)[] = []
   #failure: Error | undefined
 
   constructor(disk: Disk, path: string, onFatal: (error: Error) => void) {
@@ -41,9 +43,9 @@ export class LineFile {
   /** `line` without LF. `done` is called once, never from inside. */
   append(line: string, done: Written): void {
     this.#waiting.push({ line, done })
-    this.#writing ??= this.#writeAll().finally(() => {
-      this.#writing = undefined
-    })
+    if (this.#isWriting) return
+    this.#isWriting = true
+    this.#writeAll().catch((error: unknown) => this.#onFatal(error instanceof Error ? error : new Error(String(error))))
   }
 
   /** Whatever the file holds is durable then. */
@@ -53,7 +55,7 @@ export class LineFile {
 
   /** Writes what waits. */
   async close(): Promise<void> {
-    await this.#writing
+    if (this.#isWriting) await new Promise<void>((resolve) => this.#idle.push(resolve))
     const file = this.#file
     this.#file = undefined
     // One that could not be opened was told of to whoever wanted it.
@@ -68,6 +70,9 @@ export class LineFile {
       const error = this.#failure ?? (await this.#write(batch))
       for (const { done } of batch) done(error)
     }
+    // In the same breath as the last look at what waits: whoever comes next begins anew.
+    this.#isWriting = false
+    for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   #takeBatch(): Waiting[] {
@@ -112,7 +117,17 @@ export class LineFile {
     const directory = this.#path.slice(0, this.#path.lastIndexOf('/'))
     await makeDirectoryDurably(this.#disk, directory, 1)
     const file = await this.#openOrCreate()
-    await this.#disk.syncDirectory(directory)
+    try {
+      await this.#disk.syncDirectory(directory)
+      await this.#makeDurable(file)
+      return file
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  async #makeDurable(file: DiskFile): Promise<void> {
     const end = await file.size()
     const start = Math.max(0, end - batchBytesMax - 1)
     const last = Buffer.alloc(end - start)
@@ -120,7 +135,6 @@ export class LineFile {
     if (last.length > 0) await file.writeDurably([last], start)
     this.#position = end
     this.#isCut = last.length > 0 && last.at(-1) !== lineFeed
-    return file
   }
 
   async #openOrCreate(): Promise<DiskFile> {

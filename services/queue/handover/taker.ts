@@ -13,7 +13,7 @@ import type { Ledger } from '../../contract/ledger.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { crc32, sha256 } from '../../runtime/digest.ts'
 import type { Clock, Log } from '../../runtime/world.ts'
-import { type IdIndex, type IdKey, nameOfKey, transferKey } from '../id-index.ts'
+import { type IdIndex, type IdKey, keysOfTaken, nameOfKey, transferKey } from '../id-index.ts'
 import { isRefusable } from '../journal/journal.ts'
 import type { TakenRecord } from '../journal/record.ts'
 import type { JournalStore } from '../journal/store.ts'
@@ -163,7 +163,7 @@ export class Taker implements HandoverTaker {
 
   #append(keys: IdIndex, taking: Taking, done: Answered): void {
     const { store, ids, onTaken } = this.#parts
-    const { offer, envelope, key } = taking
+    const { offer, envelope } = taking
     const record = recordOf(taking, store.journal.takeNumber(), this.#world.clock.now())
     store.append(
       record,
@@ -171,7 +171,7 @@ export class Taker implements HandoverTaker {
       offer.bodyBytes,
       (error, message) => {
         if (error !== undefined || message === undefined) return done(notTaken(error))
-        ids.add(key, record.at)
+        for (const each of keysOfTaken(record)) ids.add(each, record.at)
         store.bodies.keep(message, offer.body)
         this.#report(record, offer.bodyBytes)
         this.#note(keys, taking, record, done)

@@ -9,7 +9,7 @@
 import { errorText } from '../../protocol/failure.ts'
 import { makeDirectoryDurably, removeIfThere, writeFileDurably } from '../../runtime/durable-file.ts'
 import type { Clock, Disk, Log } from '../../runtime/world.ts'
-import { type IdIndex, idKey, transferKey } from '../id-index.ts'
+import { type IdIndex, idKey, keysOfTaken } from '../id-index.ts'
 import { damagedBody, type LiveMessages, type Location } from '../live-messages.ts'
 import type { JournalRecord } from './record.ts'
 import { looksDurable, scanSegment } from './scan.ts'
@@ -297,7 +297,7 @@ class Recovery {
     this.#nextNumber = Math.max(this.#nextNumber, record.number + 1)
     if (record.type === 'message')
       this.#ids.add(idKey(record.id, record.sender, record.recipients), Math.min(now, record.birthAt))
-    if (record.type === 'taken') this.#ids.add(transferKey(record.source, record.id), Math.min(now, record.at))
+    if (record.type === 'taken') for (const key of keysOfTaken(record)) this.#ids.add(key, Math.min(now, record.at))
     try {
       return this.#live.apply(record, location)
     } catch (error) {

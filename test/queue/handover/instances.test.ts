@@ -242,6 +242,25 @@ test('instance: a cancelled plan settles what was offered, and the rest is deliv
   assert.deepEqual([source.instance.drain, source.instance.audit().handedOver], [undefined, 0])
 })
 
+test('instance: a plan that is cancelled while a delivery runs delivers each recipient once', async (t) => {
+  const { layoutOf, start } = await stage(t)
+  const before = layoutOf({ standing: 'active', plans: [] })
+  const source = await start('02', before, () => delivered)
+  source.transport.kept = []
+  // Two next hops: one delivery runs, and the other as well.
+  await send(source.instance, ['a@customer1.example', 'b@elsewhere.example'])
+  await until('both run', () => source.transport.kept?.length === 2)
+  const [first, second] = source.transport.kept.splice(0)
+  source.instance.apply(layoutOf())
+  first?.()
+  await until('one has ended', () => source.instance.audit().delivered === 1)
+  source.instance.apply(layoutOf({ standing: 'active', plans: [{ ...plan, state: 'cancelling' }] }))
+  source.instance.apply(layoutOf({ standing: 'active', plans: [] }))
+  second?.()
+  await until('delivered', () => source.instance.audit().delivered === 2)
+  assert.deepEqual([source.transport.attempts.length, source.instance.audit().queued], [2, 0])
+})
+
 test('instance: a drain goes on after a stop, from journal and layout alone', async (t) => {
   const { layoutOf, start } = await stage(t)
   const before = layoutOf({ standing: 'active', plans: [] })

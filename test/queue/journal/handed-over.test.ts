@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { test } from 'node:test'
 import { temporary } from '../../../services/protocol/failure.ts'
-import { IdIndex, transferKey } from '../../../services/queue/id-index.ts'
+import { IdIndex, idKey, transferKey } from '../../../services/queue/id-index.ts'
 import type { JournalRecord, TakenRecord } from '../../../services/queue/journal/record.ts'
 import { inspect } from '../../../services/queue/journal/recovery.ts'
 import { defaultStoreLimits, JournalStore, type StoreLimits } from '../../../services/queue/journal/store.ts'
@@ -70,6 +70,8 @@ test('a message taken over comes back with its origin, its hold and its recipien
   assert.equal(killed.live.get(2)?.held, 'by the postmaster')
   assert.equal(killed.ids.has(transferKey({ instance: '01', number: 2 }, id)), true)
   assert.equal(killed.ids.has(transferKey({ instance: '01', number: 3 }, id)), false)
+  const recipients = ['a@example.com', 'b@example.com', 'c@example.com']
+  assert.equal(killed.ids.has(idKey(id, 's@example.com', recipients)), true, 'the package itself is known too')
   assert.equal(killed.ids.has(transferKey({ instance: '01', number: 2 }, `${id}-0`)), false)
   await killed.store.close()
   const stopped = await open(home)
