@@ -25,6 +25,7 @@ const groups: Readonly<Record<string, string>> = {
   context: 'name clusters on other hosts',
   redis: 'what edges share through Redis',
   ca: 'the certificates of the cluster',
+  drill: 'take something away for a while, and show that mail does not mind',
 }
 
 export async function parseCommandLine(

@@ -24,6 +24,7 @@ import { checkVerb } from './verbs/check.ts'
 import { completionVerb } from './verbs/completion.ts'
 import { contextVerbs } from './verbs/context.ts'
 import { instanceVerbs } from './verbs/drain.ts'
+import { drillVerbs } from './verbs/drill.ts'
 import { natsVerbs } from './verbs/nats.ts'
 import { ordersVerb } from './verbs/orders.ts'
 import { planVerbs } from './verbs/plan.ts'
@@ -43,7 +44,7 @@ const verbs: readonly Verb[] = [
   ...[upVerb, runVerb, statusVerb, topVerb, sendVerb, scaleVerb],
   ...[...instanceVerbs, ...planVerbs, ...queueVerbs],
   ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb],
-  ...[...contextVerbs, ...natsVerbs, redisAclVerb, ...caVerbs],
+  ...[...drillVerbs, ...contextVerbs, ...natsVerbs, redisAclVerb, ...caVerbs],
   ...[completionVerb(() => verbs), versionVerb],
 ]
 

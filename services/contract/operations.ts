@@ -3,6 +3,7 @@
  * `operationSubject(instance, name)`; shapes are stable and part of the CLI's `-o json`.
  */
 
+import type { DrillState } from './drill.ts'
 import type { SharedStateStatus } from './shared-state.ts'
 
 /** `state/<id>` in coordination (`state-record.ts`), renewed every `heartbeatMs`. */
@@ -25,6 +26,8 @@ export interface InstanceState {
   readonly coordinationLost?: Trouble
   /** Queue instances that drain or take over. */
   readonly drain?: DrainProgress
+  /** While it plays that something it depends on is gone (`drill.ts`). */
+  readonly drill?: DrillState
   /** Control processes. */
   readonly control?: ControlProgress
   /** Edges that share through a server. */
@@ -122,5 +125,5 @@ export interface QueuedRecipient {
 /** Operations of a queue instance: `list` {limit} -> QueuedMessage[], `show` {id} -> {message, header}[], `audit` {} -> Audit. */
 /** `manifest` {plan} -> Manifest: what left or arrived here by a plan (`manifest.ts`). */
 /** `manifest-lines` {plan, source, target, after, limit} -> ManifestPage: the lines of one part behind the key `after`, '' for the first. */
-/** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState. */
-export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest' | 'manifest-lines'
+/** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState, `drill` DrillOrder -> DrillState. */
+export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest' | 'manifest-lines' | 'drill'

@@ -8,6 +8,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import process from 'node:process'
 import { isAlive, ownIdentity, pidOf } from './process-identity.ts'
 
 export type HomeLock =
@@ -36,6 +37,13 @@ export function homeOwner(home: string): number | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
   }
+}
+
+/** SIGKILL to the process that holds the home on this machine; undefined where none does. Its pid is never taken from anybody's word. */
+export function killHomeOwner(home: string): number | undefined {
+  const owner = homeOwner(home)
+  if (owner !== undefined) process.kill(owner, 'SIGKILL')
+  return owner
 }
 
 function liveOwner(directory: string, own: string): number | undefined {

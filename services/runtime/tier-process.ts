@@ -17,10 +17,13 @@ import {
   operationSubject,
   stateKey,
 } from '../contract/coordination.ts'
+import { readDrillOrder } from '../contract/drill.ts'
 import type { Layout } from '../contract/layout.ts'
 import { heartbeatMs, type InstanceState, type OperationName } from '../contract/operations.ts'
 import { stateRecord } from '../contract/state-record.ts'
 import { errorText } from '../protocol/failure.ts'
+import { drilledLinks } from './drilled-coordination.ts'
+import { Drills } from './drills.ts'
 import { EmbeddedCoordination } from './embedded-coordination.ts'
 import { hasParentChannel, parentChannel } from './embedded-ipc.ts'
 import { dialHub } from './embedded-socket.ts'
@@ -53,6 +56,7 @@ export interface TierSurroundings {
   readonly world: World
   readonly layout: Layout
   readonly ledger: LedgerFile
+  readonly drills: Drills
   /** Below the state directory. */
   readonly home: string
   readonly coordination: Coordination
@@ -113,6 +117,7 @@ class TierProcess {
   readonly #end: (code: number) => void
   #world: World
   readonly #startedAt: number
+  readonly #drills: Drills
   #links: CoordinationLinks | undefined
   #intake: LayoutIntake | undefined
   #tier: Tier | undefined
@@ -131,6 +136,10 @@ class TierProcess {
     this.#end = end
     this.#world = systemWorld(log)
     this.#startedAt = this.#world.clock.now()
+    this.#drills = new Drills(this.#world.clock, (what, { dependency }) => {
+      log.warn(`drill ${what}`, { dependency })
+      this.#announce()
+    })
   }
 
   async run(): Promise<void> {
@@ -150,7 +159,7 @@ class TierProcess {
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
     this.#tier = await this.#parts.build({
-      ...{ world: this.#world, layout: found.layout, ledger, home: found.home, coordination },
+      ...{ world: this.#world, layout: found.layout, ledger, home: found.home, coordination, drills: this.#drills },
       announce: () => this.#announce(),
       onFatal: (why) => this.#fatal(why),
     })
@@ -210,7 +219,8 @@ class TierProcess {
     const near = hasParentChannel()
       ? new EmbeddedCoordination({ clock, dial: parentChannel, onLost: (why) => this.#stop(`parent lost: ${why}`) })
       : new EmbeddedCoordination({ clock, dial: () => dialHub(`${state}/${socketName}`), redialMs })
-    this.#links = openCoordination({ world: this.#world, state, spec, client: id, makesBuckets: false, near })
+    const opened = openCoordination({ world: this.#world, state, spec, client: id, makesBuckets: false, near })
+    this.#links = drilledLinks(opened, this.#drills)
     for (const link of this.#links.all) {
       link.watch(layoutKey, (change) => {
         this.#applying = this.#applying
@@ -260,6 +270,7 @@ class TierProcess {
       ...Object.fromEntries(started),
       status: async () => asJson(this.#state(tier)),
       trace: (value: Json) => this.#trace(ledger, value),
+      drill: async (value: Json) => this.#drill(value),
     }
     for (const [name, answer] of Object.entries(operations)) {
       for (const link of this.#links?.all ?? []) link.serve(operationSubject(id, name), answer)
@@ -279,6 +290,14 @@ class TierProcess {
     if (typeof id !== 'string') throw new Error('trace needs an id')
     await ledger.flush()
     return asJson(await searchLedger(this.#world.disk, `${this.#home}/ledger`, id))
+  }
+
+  #drill(value: Json): Json {
+    const order = readDrillOrder(value)
+    const begun = typeof order === 'string' ? order : this.#drills.begin(order)
+    if (typeof begun === 'string') throw new Error(begun)
+    this.#announce()
+    return asJson(begun)
   }
 
   #announce(): void {
@@ -301,6 +320,7 @@ class TierProcess {
       ...(refused === undefined ? {} : { layoutRefused: refused }),
       ...(trouble === undefined ? {} : { coordinationLost: trouble }),
       ...(this.#stopping === undefined ? {} : { phase: 'stopping' }),
+      ...(this.#drills.state === undefined ? {} : { drill: this.#drills.state }),
     }
   }
 

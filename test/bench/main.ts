@@ -10,6 +10,7 @@ import { cpus, tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { findTool } from '../support/tools.ts'
 import { accept } from './accept.ts'
+import { controlplane } from './controlplane.ts'
 import { coordination } from './coordination.ts'
 import { handover } from './handover.ts'
 import { idle } from './idle.ts'
@@ -18,8 +19,12 @@ import { qmtp, qmtps } from './qmtp.ts'
 import { relay } from './relay.ts'
 import { replay } from './replay.ts'
 import { reportOf } from './report.ts'
+import { scale } from './scale.ts'
 
-const measures: readonly Measure[] = [accept, relay, qmtp, qmtps, handover, idle, replay, coordination]
+const measures: readonly Measure[] = [
+  ...[accept, relay, qmtp, qmtps, idle, replay],
+  ...[handover, scale, controlplane, coordination],
+]
 const allSubjects: readonly Subject[] = ['postfix', 'floor', 'qmq']
 
 async function main(): Promise<number> {
@@ -38,7 +43,7 @@ async function main(): Promise<number> {
   const subjects = allSubjects.filter((name) => values.subjects.split(',').includes(name))
   const runs = Number(values.runs)
   if (chosen.length === 0 || subjects.length === 0 || !Number.isInteger(runs) || runs < 1) {
-    const lines = measures.map((measure) => `  ${measure.name.padEnd(8)} ${measure.what}`)
+    const lines = measures.map((measure) => `  ${measure.name.padEnd(12)} ${measure.what}`)
     process.stderr.write(`nothing to measure; measures are\n${lines.join('\n')}\n`)
     return 2
   }

@@ -100,7 +100,8 @@ function recipientsFor(draw: number): string[] {
   return draw < 8 ? [localRecipient] : [remoteRecipient, localRecipient]
 }
 
-function bodyOf(random: Seeded): string {
+/** Lines of every kind; one message in twenty is long. */
+export function bodyOf(random: Seeded): string {
   const lines: string[] = []
   const count = random.below(20) === 0 ? 3000 + random.below(3000) : 1 + random.below(300)
   for (let line = 0; line < count; line++) {

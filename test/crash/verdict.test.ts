@@ -53,6 +53,7 @@ test('a second copy is explained only by a queue process that died in the window
   assert.equal(unexplained('all', 150), 0)
   assert.equal(unexplained('e1', 150), 1, 'an edge')
   assert.equal(unexplained('up', 150), 1, 'the parent')
+  assert.equal(unexplained('c1', 150), 1, 'control')
   assert.equal(unexplained('01', 100 - readLagMs), 0, 'what it had written was read a little later')
   assert.equal(unexplained('01', 100 - readLagMs - 1), 1, 'before the first copy')
   assert.equal(unexplained('01', 100 + markWindowMs + 1), 1, 'long after the first copy')

@@ -65,11 +65,11 @@ export function deliveryKey(token: string, recipient: string): string {
 }
 
 /**
- * An edge keeps no mail and delivers none, nor does the parent: their deaths make no second copy of what was acknowledged
- * once.
+ * An edge keeps no mail and delivers none, nor does control or the parent: their deaths make no second copy of what was
+ * acknowledged once.
  */
 function explains(incident: Incident, first: Arrival, second: Arrival): boolean {
-  if (incident.target.startsWith('e') || incident.target === 'up') return false
+  if (/^(?:[ec]\d+|up)$/.test(incident.target)) return false
   const sinceFirst = incident.at - first.at
   return sinceFirst >= -readLagMs && sinceFirst <= markWindowMs && incident.at <= second.at
 }

@@ -17,6 +17,12 @@ export interface ConfOptions {
   /** CUSTOMER_1's `deliver`. */
   readonly deliver: string
   readonly customerInstances?: number
+  /** CUSTOMER_1's ids; room to grow. */
+  readonly customerIds?: string
+  /** Control processes; one unless given. */
+  readonly controls?: number
+  /** More lines for `edge: handoff:`. */
+  readonly handoff?: Readonly<Record<string, string | number>>
   /** INTERNET's `deliver`; `hold` unless given, for tests reach nobody. */
   readonly internet?: string
   /** More lines for `edge: limits:`, as conf-qmq writes them. */
@@ -47,23 +53,27 @@ export function clusterConf(ports: ClusterPorts, options: ConfOptions): string {
     Object.entries(entries)
       .map(([key, value]) => `, ${key}: ${value}`)
       .join('')
-  const limits = Object.entries(options.edgeLimits ?? {}).map(([key, value]) => `    ${key}: ${value}`)
+  const lines = (entries: Readonly<Record<string, string | number>> = {}): string[] =>
+    Object.entries(entries).map(([key, value]) => `    ${key}: ${value}`)
+  const limits = lines(options.edgeLimits)
+  const handoff = lines(options.handoff)
   return [
     'version: 1',
     'cluster: mail.example.com',
     ...(options.coordination === undefined ? [] : [`coordination: ${options.coordination}`]),
     `base-port: ${ports.base}`,
-    `control: { port: ${ports.base + 200} }`,
+    `control: { count: ${options.controls ?? 1}, port: ${ports.base + 200} }`,
     'edge:',
     '  count: 1',
     '  host: 127.0.0.1',
     `  listen: { smtp: ${ports.smtp}, submission: ${ports.submission}, smtps: ${ports.smtps} }`,
     '  relay-from: [127.0.0.0/8]',
     ...(limits.length > 0 ? ['  limits:', ...limits] : []),
+    ...(handoff.length > 0 ? ['  handoff:', ...handoff] : []),
     'pools:',
     '  INTERNAL: { ids: 00, role: internal, domains: [example.com], deliver: maildir,',
     '    mailboxes: [postmaster@example.com, newcomer@example.com, box@example.com] }',
-    `  CUSTOMER_1: { ids: 01-09, role: customer, count: ${options.customerInstances ?? 2},`,
+    `  CUSTOMER_1: { ids: ${options.customerIds ?? '01-09'}, role: customer, count: ${options.customerInstances ?? 2},`,
     `    domains: [customer1.example, .customer1.example], deliver: "${options.deliver}"${map(options.customer ?? {})} }`,
     `  INTERNET: { ids: 80, role: internet, count: 1, deliver: "${options.internet ?? 'hold'}" }`,
     `  BOUNCES: { ids: 90, role: bounce${map(options.bounces ?? {})} }`,

@@ -21,6 +21,8 @@ export interface MailSinkOptions {
   received(mail: ReceivedMail): void
   /** A whole reply line for RCPT instead of 250. */
   refuse?(recipient: string): string | undefined
+  /** How long the reply to the final dot is held back; a client that goes away meanwhile has not been heard. */
+  pauseMs?(recipients: readonly string[]): number
   readonly port?: number
 }
 
@@ -62,6 +64,7 @@ class Session {
   readonly #options: MailSinkOptions
   #input: Buffer = Buffer.alloc(0)
   #inData = false
+  #paused = false
   #sender = ''
   #recipients: string[] = []
 
@@ -75,9 +78,13 @@ class Session {
     this.#socket.on('error', () => this.#socket.destroy())
     this.#socket.on('data', (chunk: Buffer) => {
       this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk])
-      while (this.#inData ? this.#takeData() : this.#takeLine()) {}
+      this.#read()
     })
     this.#answer('220 sink.example.net ESMTP')
+  }
+
+  #read(): void {
+    while (!this.#paused && (this.#inData ? this.#takeData() : this.#takeLine())) {}
   }
 
   #answer(line: string): void {
@@ -124,9 +131,27 @@ class Session {
     const data = unstuff(this.#input.subarray(0, end + 2))
     this.#input = this.#input.subarray(end + 5)
     this.#inData = false
+    const pauseMs = this.#options.pauseMs?.(this.#recipients) ?? 0
+    if (pauseMs === 0) this.#take(data)
+    else this.#takeLater(data, pauseMs)
+    return true
+  }
+
+  #takeLater(data: Buffer, pauseMs: number): void {
+    this.#paused = true
+    const timer = setTimeout(() => {
+      this.#socket.off('close', leave)
+      this.#paused = false
+      this.#take(data)
+      this.#read()
+    }, pauseMs)
+    const leave = (): void => clearTimeout(timer)
+    this.#socket.once('close', leave)
+  }
+
+  #take(data: Buffer): void {
     this.#options.received({ sender: this.#sender, recipients: this.#recipients, data, at: Date.now() })
     this.#answer('250 2.0.0 taken')
-    return true
   }
 }
 

@@ -17,9 +17,9 @@ import { systemWorld } from '../../services/runtime/system-world.ts'
 import { credentialsDirectory, TierCredentials } from '../../services/runtime/tier-credentials.ts'
 import type { Clock, Log, World } from '../../services/runtime/world.ts'
 import { smallLayout } from '../edge/small-layout.ts'
-import { TestAuthority, writeCredentials } from './test-authority.ts'
 import { freePortRange } from './free-ports.ts'
 import { type Cleanup, temporaryDirectory } from './temporary-directory.ts'
+import { TestAuthority, writeCredentials } from './test-authority.ts'
 
 export const cluster = 'mail.example.com'
 export const edgeName = writeIdentity(tierIdentity(cluster, 'edge', 'e1'))

@@ -1,0 +1,148 @@
+/**
+ * Death at chosen steps of a scaling: waits until the plan is at a step, then sends SIGKILL to a process that plays a part in it, or has the
+ * kernel destroy the connections mail is handed over by, so that answers are lost. Whoever runs `qmq up` starts it again when it dies; here
+ * this file does. Nothing else helps.
+ *
+ * Steps and parts are taken in turn from a shuffled list, so that many runs meet every pair; a step that had passed before it was seen is
+ * made up for at once, and the report says at which step each kill really came.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Seeded } from '../crash/load.ts'
+import type { OutsideLedger } from '../crash/outside-ledger.ts'
+import { gone, run } from '../support/child.ts'
+import type { Cluster } from '../support/cluster.ts'
+import { type ProcessEntry, processTree } from '../support/process-tree.ts'
+import { tool } from '../support/tools.ts'
+import { type PlanWatch, type Sight, type Step, steps } from './plan-watch.ts'
+
+/** `source` leaves, `target` takes over, `wire` is between them, `other` is a bystander. */
+export const parts = ['source', 'target', 'wire', 'control', 'edge', 'up', 'other'] as const
+export type Part = (typeof parts)[number]
+
+export interface Kill {
+  readonly step: Step
+  readonly part: Part
+  readonly target: string
+}
+
+const wantedSteps: readonly Step[] = ['cordoned', 'quiescing', 'moving', 'empty', 'sealing', 'sealed']
+const lookAgainMs = 5
+/** A step that does not come is not waited for longer than this. */
+const stepWaitMs = 10_000
+const growPauseMsMax = 500
+const backTimeoutMs = 60_000
+
+export class Killer {
+  readonly kills: Kill[] = []
+  readonly #cluster: Cluster
+  readonly #watch: PlanWatch
+  readonly #ledger: OutsideLedger
+  readonly #random: Seeded
+  readonly #deck: (readonly [Step, Part])[] = []
+
+  constructor(cluster: Cluster, watch: PlanWatch, ledger: OutsideLedger, seed: number) {
+    this.#cluster = cluster
+    this.#watch = watch
+    this.#ledger = ledger
+    this.#random = new Seeded(seed)
+  }
+
+  /** `count` kills during one scale-down, or as many as happen before `isOver`. */
+  async during(count: number, isOver: () => boolean): Promise<void> {
+    const drawn = Array.from({ length: count }, () => this.#draw())
+    for (const [step, part] of drawn.sort(([one], [other]) => steps.indexOf(one) - steps.indexOf(other))) {
+      const sight = await this.#reach(step, isOver)
+      if (isOver()) return
+      await this.#kill(part, sight)
+    }
+  }
+
+  /** The same while a pool grows, which has no steps. */
+  async atOnce(count: number, isOver: () => boolean): Promise<void> {
+    for (let number = 0; number < count && !isOver(); number++) {
+      await this.once()
+      await sleep(this.#random.below(growPauseMsMax))
+    }
+  }
+
+  /** One process of any part, now. */
+  async once(): Promise<void> {
+    const [, part] = this.#draw()
+    await this.#kill(part, await this.#watch.look())
+  }
+
+  #draw(): readonly [Step, Part] {
+    if (this.#deck.length === 0) {
+      const all = wantedSteps.flatMap((step) => parts.map((part) => [step, part] as const))
+      while (all.length > 0) this.#deck.push(...all.splice(this.#random.below(all.length), 1))
+    }
+    return this.#deck.pop() as readonly [Step, Part]
+  }
+
+  async #reach(step: Step, isOver: () => boolean): Promise<Sight> {
+    const deadline = performance.now() + stepWaitMs
+    for (;;) {
+      const sight = await this.#watch.look()
+      const isThere = sight.plan !== undefined && steps.indexOf(sight.step) >= steps.indexOf(step)
+      if (isThere || isOver() || performance.now() > deadline) {
+        // Not always at the very beginning of the step.
+        await sleep(this.#random.below(60))
+        return await this.#watch.look()
+      }
+      await sleep(lookAgainMs)
+    }
+  }
+
+  async #kill(part: Part, sight: Sight): Promise<void> {
+    if (part === 'wire') return await this.#cutWire(sight)
+    const target = this.#targetOf(part, sight)
+    const pid = target === 'up' ? this.#cluster.child.pid : this.#pidOf(target)
+    if (pid === undefined) return
+    const orphans = target === 'up' ? processTree(pid).slice(1) : []
+    this.#ledger.incident({ kind: 'kill', target, at: Date.now() })
+    process.kill(pid, 'SIGKILL')
+    this.kills.push({ step: sight.step, part, target })
+    if (target !== 'up') return
+    const deaths = orphans.map((orphan) => this.#recordDeath(orphan))
+    await this.#cluster.child.finished
+    this.#cluster.restart()
+    await this.#cluster.untilReady(backTimeoutMs)
+    await Promise.all(deaths)
+  }
+
+  /** Costs nobody a second copy, so it is no incident that would explain one. */
+  async #cutWire(sight: Sight): Promise<void> {
+    const target = this.#targetOf('target', sight)
+    const port = sight.layout.instances.find(({ id }) => id === target)?.handoverPort
+    if (port === undefined) return
+    await run(tool('ss'), ['-K', 'state', 'established', `dport = :${port} or sport = :${port}`])
+    this.kills.push({ step: sight.step, part: 'wire', target })
+  }
+
+  #targetOf(part: Part, { layout, plan }: Sight): string {
+    const pick = (ids: readonly string[]) => ids[this.#random.below(Math.max(ids.length, 1))] ?? 'up'
+    const queues = layout.instances.filter(({ standing }) => standing !== 'parked').map(({ id }) => id)
+    if (part === 'up') return 'up'
+    if (part === 'edge') return pick(layout.edges.map(({ id }) => id))
+    if (part === 'control') return pick(layout.control.map(({ id }) => id))
+    if (plan === undefined || part === 'other') return pick(queues)
+    return pick(part === 'source' ? plan.leaving : plan.targets)
+  }
+
+  /** Undefined for one that is being started again. */
+  #pidOf(id: string): number | undefined {
+    return processTree(this.#cluster.child.pid).find(({ command }) => instanceIn(command) === id)?.pid
+  }
+
+  /** The parent's children end after it, each in its own time; that is the moment that explains a duplicate. */
+  async #recordDeath(orphan: ProcessEntry): Promise<void> {
+    if (!(await gone(orphan.pid, backTimeoutMs))) throw new Error(`${orphan.command} outlived its parent`)
+    this.#ledger.incident({ kind: 'orphan', target: instanceIn(orphan.command) ?? 'unknown', at: Date.now() })
+  }
+}
+
+/** `... --id 01 ...` */
+function instanceIn(command: string): string | undefined {
+  return / --id (\S+)/.exec(command)?.[1]
+}
