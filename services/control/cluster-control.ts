@@ -31,6 +31,7 @@ import { cancel, cordon, drain, resume, uncordon } from './layout/instance-order
 import type { Ordered, OrderFrame } from './layout/order.ts'
 import { scale } from './layout/scale.ts'
 import { LayoutRegister } from './layout-register.ts'
+import { ShareKeeper } from './limits/share-keeper.ts'
 import { Orders, type OrderWords } from './orders.ts'
 import { ReceiptBook } from './receipt/receipt-book.ts'
 import type { Ask } from './receipt/receipt-maker.ts'
@@ -68,6 +69,7 @@ export class ClusterControl implements ControlPlane {
   readonly #book: ReceiptBook
   readonly #executor: Executor
   readonly #orders: Orders
+  readonly #shares: ShareKeeper
   #watch: Subscription | undefined
 
   constructor(parts: ClusterControlParts) {
@@ -89,9 +91,16 @@ export class ClusterControl implements ControlPlane {
         holder: parts.holder,
         lifeMs: parts.leaseLifeMs ?? keyLifetimes.leaseMs,
       },
-      onHeld: (term) => this.#changed('leads', { fence: term }),
-      onLost: (why) => this.#changed('leads no more', { why }),
+      onHeld: (term) => {
+        this.#shares.start(term)
+        this.#changed('leads', { fence: term })
+      },
+      onLost: (why) => {
+        this.#shares.stop()
+        this.#changed('leads no more', { why })
+      },
     })
+    this.#shares = new ShareKeeper({ coordination, clock, fence, layout: () => this.#layout() })
     this.#executor = new Executor({
       clock,
       log,
@@ -118,7 +127,14 @@ export class ClusterControl implements ControlPlane {
   async stop(): Promise<void> {
     this.#watch?.stop()
     this.#executor.stop()
+    this.#shares.stop()
     await this.#lease.stop()
+  }
+
+  async #layout(): Promise<Layout> {
+    const current = await this.#register.read()
+    if (typeof current === 'string') throw new Error(current)
+    return current.layout
   }
 
   get leads(): boolean {

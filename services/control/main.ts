@@ -9,8 +9,9 @@ import { errorText } from '../protocol/failure.ts'
 import { openSigner, openVerifier } from '../runtime/signature.ts'
 import { layoutKeys } from '../runtime/signed-layout.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
+import { openTierCredentials } from '../runtime/tier-credentials.ts'
 import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
-import { type Api, startApi } from './api/api-server.ts'
+import { type Api, type ApiParts, startApi } from './api/api-server.ts'
 import { ClusterControl } from './cluster-control.ts'
 
 type ControlState = ReturnType<Tier['state']>
@@ -34,7 +35,10 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
         const signing = { signer, verifier, layoutKeys: keys, inForce: () => inForce }
         control = new ClusterControl({ world, coordination, id, holder, home, ...signing, onProgress: announce })
         control.start()
-        api = await startApi({ plane: control, world: { ...world, cluster: layout.cluster }, home })
+        api = await startApi({
+          ...{ plane: control, world: { ...world, cluster: layout.cluster }, home },
+          ...(await portOf(surroundings, id, state)),
+        })
         phase = 'ready'
       } catch (error) {
         why = errorText(error)
@@ -50,12 +54,27 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
       inForce = next
     },
     state: (): ControlState => ({
-      ...{ phase, listeners: [], load: idle },
+      ...{ phase, load: idle },
+      listeners: api?.address === undefined ? [] : [{ kind: 'grpc', ...api.address }],
       ...(why === undefined ? {} : { why }),
       ...(control === undefined ? {} : { control: control.progress() }),
     }),
     operations: {},
   }
+}
+
+/** Nothing where the cluster has no certificates: nobody is believed by his address. What each may call is in his certificate. */
+async function portOf({ world, layout }: TierSurroundings, id: string, state: string): Promise<Pick<ApiParts, 'port'>> {
+  const spec = layout.control.find((one) => one.id === id)
+  const credentials = await openTierCredentials(world, layout, state, 'control', id)
+  credentials?.close()
+  const tls = credentials?.mutual(() => true)
+  if (spec === undefined || tls === undefined) return {}
+  if (typeof tls === 'string') {
+    world.log.error('operators elsewhere are not served', { why: tls })
+    return {}
+  }
+  return { port: { host: spec.host, port: spec.port, tls } }
 }
 
 const read = readTierArguments(process.argv.slice(2))

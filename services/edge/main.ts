@@ -22,9 +22,9 @@ async function readTls(world: World, layout: Layout, id: string, state: string):
 }
 
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
-  const { world, layout, ledger } = surroundings
+  const { world, layout, ledger, drills } = surroundings
   const tls = await readTls(world, layout, id, state)
-  const sharedState = new LayoutSharedState(world, layout, state)
+  const sharedState = new LayoutSharedState(world, layout, state, drills)
   const credentials = await openTierCredentials(world, layout, state, 'edge', id)
   const edge = new Edge(world, layout, id, {
     ...{ ledger, sharedState },

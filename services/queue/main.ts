@@ -7,6 +7,8 @@
 
 import { bounceOptionsOf, QmailBouncePolicy } from '../bounce/bounce-policy.ts'
 import type { Json } from '../contract/coordination.ts'
+import type { HandoverLink } from '../contract/handover.ts'
+import { anyTierOf, exactly, tierIdentity } from '../contract/identity.ts'
 import { instanceOf, type Layout, type PoolSpec, poolOf } from '../contract/layout.ts'
 import { type ManifestPage, manifestPageLinesMax } from '../contract/manifest.ts'
 import type { InstanceState } from '../contract/operations.ts'
@@ -70,7 +72,10 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
   const transports = transportsOf(world, layout, id, state, given)
   const bouncePolicyOf = (cluster: string, own: PoolSpec) => new QmailBouncePolicy(bounceOptionsOf(cluster, own))
   const parts = { layout, id, state, ledger, transports, bouncePolicyOf, onFatal, coordination, ...given }
-  const instance = new QueueInstance(world, { ...parts, handoverDoors: () => handoverDoors(world) })
+  const instance = new QueueInstance(world, {
+    ...parts,
+    handoverDoors: () => handoverDoors(world, layout, credentials),
+  })
   return {
     start: () => instance.start(),
     stop: () => instance.stop(),
@@ -86,13 +91,36 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
   }
 }
 
-/** Most instances never need gRPC, and it takes its time to load. */
-async function handoverDoors(world: World): Promise<HandoverDoors> {
-  const [{ dialHandover }, { listenHandover }] = await Promise.all([
+/**
+ * Most instances never need gRPC, and it takes its time to load. Where anything in the layout is spoken with certificates, this is: a
+ * source without a usable one offers nothing, a target without one does not listen, and mail stays where it is.
+ */
+async function handoverDoors(
+  world: World,
+  layout: Layout,
+  credentials: TierCredentials | undefined,
+): Promise<HandoverDoors> {
+  const [{ handoverDialer }, { listenHandover }] = await Promise.all([
     import('../runtime/handover-dial.ts'),
     import('../runtime/handover-server.ts'),
   ])
-  return { dial: dialHandover, listen: (at, taker) => listenHandover({ ...at, taker, log: world.log }) }
+  return {
+    dial: (to, hello) => {
+      const target = tierIdentity(hello.cluster, 'queue', hello.target)
+      const tls = credentials?.mutual(exactly(target))
+      return typeof tls === 'string' ? closedLink(world, tls) : handoverDialer(tls)(to, hello)
+    },
+    listen: async (at, taker) => {
+      const tls = credentials?.mutual(anyTierOf(layout.cluster, ['queue']))
+      if (typeof tls === 'string') throw new Error(tls)
+      return await listenHandover({ ...at, taker, log: world.log, ...(tls === undefined ? {} : { tls }) })
+    },
+  }
+}
+
+/** Every offer is refused, as by a target that is not there. */
+function closedLink({ clock }: World, why: string): HandoverLink {
+  return { offer: (_offer, answered) => clock.soon(() => answered({ kind: 'refused', why })), close: () => {} }
 }
 
 function manifestLines(instance: QueueInstance, value: Json): Promise<ManifestPage> {

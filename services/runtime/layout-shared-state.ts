@@ -8,6 +8,8 @@
 
 import type { Layout, SharedStateSpec } from '../contract/layout.ts'
 import type { SharedState, SharedStateStatus } from '../contract/shared-state.ts'
+import { DrilledSharedState } from './drilled-shared-state.ts'
+import type { Drills } from './drills.ts'
 import { FallbackSharedState } from './fallback-shared-state.ts'
 import { LocalSharedState } from './local-shared-state.ts'
 import { type RedisAccess, RedisSharedState } from './redis-shared-state.ts'
@@ -23,11 +25,15 @@ export class LayoutSharedState implements SharedStateSource {
   readonly #world: SharedStateWorld
   readonly #directory: string
   readonly #state: FallbackSharedState
+  readonly #drills: Drills | undefined
+  /** What edges ask of the server: itself, or what can play that it is gone. */
+  #asked: SharedState | undefined
   #server: RedisSharedState | undefined
   #applied = ''
 
   /** `directory`: where relative file names begin. */
-  constructor(world: SharedStateWorld, layout: Layout, directory: string) {
+  constructor(world: SharedStateWorld, layout: Layout, directory: string, drills?: Drills) {
+    this.#drills = drills
     this.#world = world
     this.#directory = directory
     this.#state = new FallbackSharedState(new LocalSharedState(world.clock))
@@ -49,13 +55,18 @@ export class LayoutSharedState implements SharedStateSource {
       const before = this.#server
       this.#applied = wanted
       this.#server = spec === undefined ? undefined : this.#connect(cluster, spec)
-      this.#state.use(this.#server, edges.length)
+      this.#asked = this.#server === undefined ? undefined : this.#drilled(this.#server)
+      this.#state.use(this.#asked, edges.length)
       before?.close()
-    } else this.#state.use(this.#server, edges.length)
+    } else this.#state.use(this.#asked, edges.length)
   }
 
   close(): void {
     this.#state.close()
+  }
+
+  #drilled(server: SharedState): SharedState {
+    return this.#drills === undefined ? server : new DrilledSharedState(server, this.#drills)
   }
 
   #connect(cluster: string, spec: SharedStateSpec): RedisSharedState {

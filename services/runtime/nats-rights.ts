@@ -2,8 +2,8 @@
  * Who may do what in NATS: the subjects each client may publish and hear, by its role. Pure; `qmq nats config` writes it into the
  * servers' configuration, where the servers keep it, whatever a client does.
  *
- * - a tier reads records and states, writes its own state, answers on its own subjects;
- * - control writes records and leases besides, asks every instance, and makes the buckets;
+ * - a tier reads records and states, writes its own state, answers on its own subjects, and asks for shares of the cluster's limits;
+ * - control writes records and leases besides, asks every instance, gives shares, and makes the buckets;
  * - `up` puts the layout there and makes the buckets, and asks nobody;
  * - an operator's command reads and asks; a viewer's reads, and asks only how things are.
  * Answers go to inboxes that nobody else may hear. Nobody may make a consumer, a stream of his own, or a change that was none.
@@ -11,6 +11,7 @@
 
 import { clockKey, layoutKey, operationSubject, stateKey } from '../contract/coordination.ts'
 import type { OperationName } from '../contract/operations.ts'
+import { shareKeeperName } from '../contract/share.ts'
 import { type Bucket, bucketOfKind, buckets, changeSubject, infoSubject, keySubject } from './nats-buckets.ts'
 import { inboxOf } from './nats-coordination.ts'
 
@@ -22,6 +23,7 @@ export interface NatsRights {
 }
 
 const [records, states, leases] = (['record', 'state', 'lease'] as const).map(bucketOfKind) as [Bucket, Bucket, Bucket]
+const sharesAsk = operationSubject(shareKeeperName, 'ask')
 /** What a viewer may ask an instance. */
 const harmless: readonly OperationName[] = ['status', 'audit']
 
@@ -34,6 +36,7 @@ export function rightsOf(role: NatsRole, client: string): NatsRights {
       `${inboxOf(client)}.>`,
       ...reads.map((bucket) => changeSubject(bucket)),
       ...(role === 'tier' || role === 'control' ? [operationSubject(client, '*')] : []),
+      ...(role === 'control' ? [sharesAsk] : []),
     ].toSorted(),
   }
 }
@@ -63,5 +66,5 @@ function writesOf(role: NatsRole, client: string): readonly string[] {
 function asksOf(role: NatsRole, client: string): readonly string[] {
   if (role === 'viewer') return harmless.map((operation) => operationSubject('*', operation))
   if (role === 'operator' || role === 'control') return [operationSubject('*', '*')]
-  return role === 'tier' ? [operationSubject(client, '*')] : []
+  return role === 'tier' ? [operationSubject(client, '*'), sharesAsk] : []
 }

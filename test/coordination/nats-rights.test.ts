@@ -65,6 +65,8 @@ const operations: readonly (readonly [string, readonly Who[], Try])[] = [
   ['wipe by rollup', ['c1'], publish(() => '$KV.qmq-records.plan.x', '', { 'Nats-Rollup': 'all' })],
   ['write a plan', ['c1'], publish(() => '$KV.qmq-records.plan.x')],
   ['write a receipt', ['c1'], publish(() => '$KV.qmq-records.receipt.x')],
+  ['ask for shares', ['e1', '00', 'c1', 'operator'], publish(() => 'qmq.v1.shares.ask')],
+  ['give shares', ['c1'], hear(() => 'qmq.v1.shares.ask')],
   ['take the lease', ['c1'], publish(() => '$KV.qmq-leases.lease.control')],
   ['write its state', ['e1', '00', 'c1'], publish((me) => `$KV.qmq-states.state.${me}`)],
   ['write the state of another', none, publish((me) => `$KV.qmq-states.state.${me === '00' ? '01' : '00'}`)],

@@ -6,22 +6,17 @@
  * the instances' own grants end and their destinations wait. While there is no leader or no coordination, instances go by their floors.
  */
 
-import {
-  type Coordination,
-  type Json,
-  layoutKey,
-  operationSubject,
-  type Subscription,
-} from '../../contract/coordination.ts'
+import { type Coordination, type Json, operationSubject, type Subscription } from '../../contract/coordination.ts'
 import type { Layout } from '../../contract/layout.ts'
 import { ceilingsOf, readShareAsk, shareKeeperName, sharersOf, shareTerms } from '../../contract/share.ts'
 import type { Clock } from '../../runtime/world.ts'
-import { readLayout } from '../../settings/layout-record.ts'
 import { ShareBook } from './shares.ts'
 
 export interface ShareKeeperParts {
   readonly coordination: Coordination
   readonly clock: Clock
+  /** In force now, from the store each time: an instance may be in it that was not when we looked last. Rejects where there is none. */
+  readonly layout: () => Promise<Layout>
   /** Our number while we lead (`Lease.fence`). */
   readonly fence: () => number | undefined
 }
@@ -30,7 +25,6 @@ export class ShareKeeper {
   readonly #parts: ShareKeeperParts
   #served: Subscription | undefined
   #book: ShareBook | undefined
-  #layout: { readonly revision: number; readonly layout: Layout } | undefined
 
   constructor(parts: ShareKeeperParts) {
     this.#parts = parts
@@ -54,22 +48,11 @@ export class ShareKeeper {
   async #answer(value: Json): Promise<Json> {
     const ask = readShareAsk(value)
     if (ask === undefined) throw new Error('this is no ask for shares')
-    const layout = await this.#layoutNow()
+    const layout = await this.#parts.layout()
     const book = this.#book
     if (book === undefined || this.#parts.fence() === undefined) throw new Error('this control process does not lead')
     const grant = book.answer(ask, ceilingsOf(layout), sharersOf(layout), this.#parts.clock.monotonic())
     if (grant === undefined) throw new Error('no shares are given yet, or none to this instance')
     return { grant: grant.grant, shares: { ...grant.shares } }
-  }
-
-  /** From the store each time: an instance may be in it that was not when we looked last. */
-  async #layoutNow(): Promise<Layout> {
-    const entry = await this.#parts.coordination.get(layoutKey)
-    if (entry === undefined) throw new Error('there is no layout')
-    if (this.#layout?.revision === entry.revision) return this.#layout.layout
-    const reading = readLayout(entry.value)
-    if (!reading.ok) throw new Error(reading.why)
-    this.#layout = { revision: entry.revision, layout: reading.layout }
-    return reading.layout
   }
 }

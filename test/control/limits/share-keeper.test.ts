@@ -87,7 +87,7 @@ it('an instance has its floor alone, its share while a keeper leads, nothing in 
     },
   })
   asker.start()
-  const keeper = new ShareKeeper({ coordination: store, clock, fence: () => fence })
+  const keeper = new ShareKeeper({ coordination: store, clock, fence: () => fence, layout: async () => layout })
   const allowance = () => shares.allowance(name, clock.monotonic())
   await clock.pass(shareTerms.quietMs - 1)
   assert.equal(allowance(), 0)
