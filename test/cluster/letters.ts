@@ -53,12 +53,12 @@ export class Letters {
   }
 
   /** Sends no more, and waits until everything accepted has arrived, or will not. */
-  async end(): Promise<LettersVerdict> {
+  async end(tries = arrivalTries): Promise<LettersVerdict> {
     this.#stopped = true
     await this.#running
     let arrived = this.#arrived()
     const missing = () => [...this.#accepted].filter((number) => !arrived.has(number))
-    for (let tries = 0; tries < arrivalTries && missing().length > 0; tries++) {
+    for (let left = tries; left > 0 && missing().length > 0; left--) {
       await pause(100)
       arrived = this.#arrived()
     }
