@@ -1,19 +1,21 @@
 /**
- * A command's view of a cluster: the layout on disk, and the running instances through the hub's socket where there is one.
- * Nothing here fails because the cluster is down; it says so.
+ * A command's view of a cluster: the layout on disk, and the running instances through this host's hub where there is one, and through
+ * NATS where the layout names servers. Nothing here fails because the cluster, or NATS, is down; it says so.
  */
 
-import type { Coordination, Json, RequestResult } from '../contract/coordination.ts'
+import fs from 'node:fs'
+import type { Coordination, Entry, Json, RequestResult } from '../contract/coordination.ts'
 import { operationSubject } from '../contract/coordination.ts'
-import type { Layout } from '../contract/layout.ts'
+import type { Layout, NatsSpec } from '../contract/layout.ts'
 import type { InstanceState, OperationName } from '../contract/operations.ts'
+import { readStateRecord } from '../contract/state-record.ts'
 import { errorText } from '../protocol/failure.ts'
 import { EmbeddedCoordination } from '../runtime/embedded-coordination.ts'
 import { dialHub } from '../runtime/embedded-socket.ts'
 import { homeOwner } from '../runtime/home-lock.ts'
+import { below, type CoordinationLinks, openCoordination } from '../runtime/open-coordination.ts'
 import { layoutAbsent, layoutFileName, readLayoutFile, type TierKind } from '../runtime/tier-layout.ts'
 import { socketName } from '../runtime/tier-process.ts'
-import { readState } from './instance-states.ts'
 import type { Context } from './verb.ts'
 
 const requestTimeoutMs = 10_000
@@ -27,14 +29,20 @@ export interface Place {
 }
 
 type Heard =
-  | { readonly kind: 'heard'; readonly states: ReadonlyMap<string, InstanceState> }
+  | {
+      readonly kind: 'heard'
+      readonly states: ReadonlyMap<string, InstanceState>
+      /** Why what was heard may not be all, or is not what it should be. One line each. */
+      readonly notes: readonly string[]
+    }
   /** Nothing is known of the instances, for this reason, in words for the user. */
   | { readonly kind: 'unheard'; readonly why: string }
 
 export class ClusterClient {
   readonly layout: Layout
   readonly #state: string
-  readonly #coordination: Coordination
+  readonly #near: Coordination
+  readonly #links: CoordinationLinks
   /** Why the running cluster does not want us; undefined where it does, or where there is none. */
   #refusal: string | undefined
 
@@ -42,13 +50,16 @@ export class ClusterClient {
     const { world, state } = context
     this.layout = layout
     this.#state = state
-    this.#coordination = new EmbeddedCoordination({
+    this.#near = new EmbeddedCoordination({
       clock: world.clock,
       dial: () => dialHub(`${state}/${socketName}`),
       onLost: (_why, refusal) => {
         this.#refusal = refusal
       },
     })
+    const { coordination: spec } = layout
+    const client = spec === undefined ? 'operator' : commandName(state, spec)
+    this.#links = openCoordination({ world, state, spec, client, makesBuckets: false, near: this.#near })
   }
 
   /** Rejects, in words for the user, where there is no layout that can be read. */
@@ -74,35 +85,60 @@ export class ClusterClient {
     return this.places.filter((place) => place.tier === 'queue')
   }
 
-  /** What the instances last said of themselves. Never rejects. */
+  /** What the instances last said of themselves; of one heard on two ways, what this host's hub knows. Never rejects. */
   async states(): Promise<Heard> {
-    try {
-      const entries = await this.#coordination.list('state/')
-      const states = entries.flatMap(({ value }) => readState(value) ?? [])
-      return { kind: 'heard', states: new Map(states.map((state) => [state.id, state])) }
-    } catch {
-      return { kind: 'unheard', why: this.#whyUnheard() }
+    const [near, shared] = await Promise.all([entriesOf(this.#near), this.#sharedEntries()])
+    if (near === undefined && shared === undefined) return { kind: 'unheard', why: this.#whyUnheard() }
+    const notes: string[] = []
+    const states = new Map<string, InstanceState>()
+    for (const entry of [...(shared ?? []), ...(near ?? [])]) {
+      const reading = readStateRecord(entry)
+      if (reading.ok) states.set(reading.state.id, reading.state)
+      else notes.push(`the record ${entry.key} is passed over: ${reading.why}`)
     }
+    const { trouble } = this.#links
+    if (trouble !== undefined) notes.push(`NATS cannot be reached, this is what this host knows: ${trouble.why}`)
+    return { kind: 'heard', states, notes }
   }
 
   async ask(id: string, operation: OperationName, value: Json, timeoutMs = requestTimeoutMs): Promise<RequestResult> {
-    const result = await this.#coordination.request(operationSubject(id, operation), value, timeoutMs)
-    if (result.kind !== 'no-responder' || this.#refusal === undefined) return result
-    return { kind: 'refused', why: this.#refusal }
+    let result: RequestResult = { kind: 'no-responder' }
+    for (const link of this.#links.all) {
+      result = await link.request(operationSubject(id, operation), value, timeoutMs)
+      if (result.kind !== 'no-responder') return result
+    }
+    return this.#refusal === undefined ? result : { kind: 'refused', why: this.#refusal }
+  }
+
+  async #sharedEntries(): Promise<readonly Entry[] | undefined> {
+    return this.#links.shared === this.#near ? undefined : await entriesOf(this.#links.shared)
   }
 
   #whyUnheard(): string {
     if (this.#refusal !== undefined) return `the running cluster refuses this command: ${this.#refusal}`
+    const { trouble } = this.#links
+    const also = trouble === undefined ? '' : `, and NATS cannot be reached: ${trouble.why}`
     try {
       const owner = homeOwner(this.#state)
-      if (owner === undefined) return 'no `qmq up` is running on this state'
-      return `\`qmq up\` runs on this state as process ${owner}, but does not answer`
+      if (owner === undefined) return `no \`qmq up\` is running on this state${also}`
+      return `\`qmq up\` runs on this state as process ${owner}, but does not answer${also}`
     } catch (error) {
-      return `it cannot be seen whether \`qmq up\` is running: ${errorText(error)}`
+      return `it cannot be seen whether \`qmq up\` is running: ${errorText(error)}${also}`
     }
   }
 
   close(): void {
-    this.#coordination.close()
+    this.#links.close()
   }
+}
+
+async function entriesOf(link: Coordination): Promise<readonly Entry[] | undefined> {
+  return await link.list('state/').catch(() => undefined)
+}
+
+/** A host may have been given the key of a viewer only. */
+function commandName(state: string, { credentials }: NatsSpec): string {
+  const directory = below(state, credentials)
+  const has = (client: string) => ['nk', 'creds'].some((ending) => fs.existsSync(`${directory}/${client}.${ending}`))
+  return !has('operator') && has('viewer') ? 'viewer' : 'operator'
 }

@@ -12,9 +12,10 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { keyLifetimes, layoutKey, stateKey } from '../contract/coordination.ts'
+import { type Entry, type Json, keyLifetimes, layoutKey, stateKey, type WriteResult } from '../contract/coordination.ts'
 import { instanceOf, type Layout } from '../contract/layout.ts'
 import type { InstanceState } from '../contract/operations.ts'
+import { readStateRecord } from '../contract/state-record.ts'
 import {
   type PlatformDriver,
   placesToRun,
@@ -28,12 +29,12 @@ import { EmbeddedHub } from '../runtime/embedded-hub.ts'
 import { type HubListener, listenForClients } from '../runtime/embedded-socket.ts'
 import { LogFile } from '../runtime/log-file.ts'
 import { revisionBase } from '../runtime/revision-base.ts'
+import { judgeLayout, type LayoutJudgement, layoutKeys } from '../runtime/signed-layout.ts'
 import { type Ending, type Launched, Supervisor } from '../runtime/supervisor.ts'
 import type { TierKind } from '../runtime/tier-layout.ts'
-import { asJson, socketName } from '../runtime/tier-process.ts'
-import { readLayout } from '../settings/layout-record.ts'
-import { describeState, isReady, readState } from './instance-states.ts'
-import { sameJson } from './next-layout.ts'
+import { socketName } from '../runtime/tier-process.ts'
+import type { LayoutSigner } from './cluster-link.ts'
+import { describeState, isReady } from './instance-states.ts'
 import { writeState } from './prepare-state.ts'
 import { tierProgram } from './software.ts'
 import type { Context } from './verb.ts'
@@ -48,6 +49,7 @@ const keepAgainMs = 2000
 
 export class ClusterTree implements PlatformDriver {
   #layout: Layout
+  readonly #sign: LayoutSigner | undefined
   readonly #context: Context
   readonly #hub: EmbeddedHub
   readonly #tiers = new Map<string, TierKind>()
@@ -59,12 +61,13 @@ export class ClusterTree implements PlatformDriver {
   #following: Promise<void> = Promise.resolve()
   #listener: HubListener | undefined
 
-  private constructor(context: Context, layout: Layout) {
+  private constructor(context: Context, layout: Layout, sign: LayoutSigner | undefined) {
     const { clock } = context.world
     this.#context = context
     this.#layout = layout
+    this.#sign = sign
     this.#hub = new EmbeddedHub(clock, keyLifetimes, Math.max(layout.fence, revisionBase(clock.now())))
-    this.#hub.store.put(layoutKey, asJson(layout))
+    this.#publish(undefined)
     const events = {
       started: () => {},
       ended: (id: string, pid: number, ending: Ending, restartInMs: number | undefined) =>
@@ -73,16 +76,20 @@ export class ClusterTree implements PlatformDriver {
     this.#supervisor = new Supervisor(clock, (id, ended) => this.#launch(id, ended), events)
   }
 
-  /** Rejects where the socket cannot be made. The instances come up by themselves; `readyStates` tells. */
-  static async start(context: Context, layout: Layout): Promise<ClusterTree> {
-    const tree = new ClusterTree(context, layout)
+  /** Rejects where the socket cannot be made. Once they `run`, the instances come up by themselves; `readyStates` tells. */
+  static async start(context: Context, layout: Layout, sign: LayoutSigner | undefined): Promise<ClusterTree> {
+    const tree = new ClusterTree(context, layout, sign)
     fs.mkdirSync(path.join(context.state, 'log'), { recursive: true, mode: 0o700 })
     tree.#listener = await listenForClients(path.join(context.state, socketName), (channel) =>
       tree.#hub.attach(channel),
     )
-    for (const place of placesToRun(layout)) tree.start(place)
     tree.#hub.store.watch(layoutKey, () => tree.#follow())
     return tree
+  }
+
+  /** The processes. */
+  run(): void {
+    for (const place of placesToRun(this.#layout)) this.start(place)
   }
 
   /** The last layout that is durable here and that the processes run by. */
@@ -114,8 +121,8 @@ export class ClusterTree implements PlatformDriver {
   /** What the process that runs now says of itself. */
   stateOf(id: string): InstanceState | undefined {
     const entry = this.#hub.store.get(stateKey(id))
-    const state = entry === undefined ? undefined : readState(entry.value)
-    return state !== undefined && state.pid === this.#supervisor.pidOf(id) ? state : undefined
+    const reading = entry === undefined ? undefined : readStateRecord(entry)
+    return reading?.ok === true && reading.state.pid === this.#supervisor.pidOf(id) ? reading.state : undefined
   }
 
   /** Every state, where every process is ready on the layout in force. */
@@ -134,14 +141,34 @@ export class ClusterTree implements PlatformDriver {
     })
   }
 
-  /** By compare-and-set on what `layout` was when `next` was made of it; false where a leader was first. Resolves when it is followed. */
-  async propose(next: Layout): Promise<boolean> {
+  /** By compare-and-set on what `layout` was when `next` was made of it. Resolves when it is followed. */
+  async propose(next: Layout): Promise<WriteResult['kind']> {
     await this.#following
     const entry = this.#hub.store.get(layoutKey)
-    if (entry === undefined || !sameJson(entry.value, this.#layout)) return false
-    if (this.#hub.store.update(layoutKey, asJson(next), entry.revision).kind !== 'written') return false
+    if (entry === undefined || this.#sign === undefined) return 'unreachable'
+    if ((await this.#judge(entry.value)).kind !== 'same') return 'conflict'
+    const { kind } = this.#hub.store.update(layoutKey, this.#sign(next), entry.revision)
     await this.#following
-    return this.#layout.epoch >= next.epoch
+    return kind === 'written' && this.#layout.epoch < next.epoch ? 'conflict' : kind
+  }
+
+  /** A layout that is in force elsewhere, verified and newer: durable here, then told to this host's processes. */
+  async take(layout: Layout): Promise<void> {
+    this.#following = this.#following.then(async () => {
+      if (layout.epoch > this.#layout.epoch) await this.#keep(layout)
+    })
+    await this.#following
+  }
+
+  /**
+   * To this host's processes, in place of the record that was looked at and of no later one. Without a key to sign with they go by the file
+   * on disk, and by what they hear elsewhere.
+   */
+  #publish(instead: Entry | undefined): void {
+    if (this.#sign === undefined) return
+    const record = this.#sign(this.#layout)
+    if (instead === undefined) this.#hub.store.create(layoutKey, record)
+    else this.#hub.store.update(layoutKey, record, instead.revision)
   }
 
   /** Control, edges, then queues. Resolves when every process has ended. */
@@ -156,20 +183,29 @@ export class ClusterTree implements PlatformDriver {
   }
 
   #follow(): void {
-    this.#following = this.#following.then(() => this.#take())
+    this.#following = this.#following.then(() => this.#look())
   }
 
-  /** Never rejects. */
-  async #take(): Promise<void> {
-    const reading = readLayout(this.#hub.store.get(layoutKey)?.value)
-    if (reading.ok && reading.layout.epoch === this.#layout.epoch && sameJson(reading.layout, this.#layout)) return
-    const why = reading.ok ? backwards(this.#layout, reading.layout) : reading.why
-    if (why !== undefined) {
-      this.#context.complain(`a layout is refused: ${why}; epoch ${this.#layout.epoch} stays in force`)
-      this.#hub.store.put(layoutKey, asJson(this.#layout))
-      return
-    }
-    if (reading.ok) await this.#keep(reading.layout)
+  /** What stands in the hub: a leader's next layout, or what must not stand there. Never rejects. */
+  async #look(): Promise<void> {
+    const entry = this.#hub.store.get(layoutKey)
+    const judgement = entry === undefined ? undefined : await this.#judge(entry.value)
+    if (judgement?.kind === 'newer') await this.#keep(judgement.layout)
+    if (judgement?.kind !== 'refused') return
+    this.#context.complain(`a layout is refused: ${judgement.why}; epoch ${this.#layout.epoch} stays in force`)
+    this.#publish(entry)
+  }
+
+  /** A layout that came from elsewhere reaches this host's processes by the hub; one that a leader wrote there is there. */
+  async #pass(): Promise<void> {
+    const entry = this.#hub.store.get(layoutKey)
+    const judgement = entry === undefined ? undefined : await this.#judge(entry.value)
+    if (judgement?.kind !== 'same' && judgement?.kind !== 'newer') this.#publish(entry)
+  }
+
+  async #judge(value: Json): Promise<LayoutJudgement> {
+    const { world, state, complain } = this.#context
+    return judgeLayout(value, this.#layout, await layoutKeys(world.disk, state, state, complain))
   }
 
   async #keep(layout: Layout): Promise<void> {
@@ -177,10 +213,13 @@ export class ClusterTree implements PlatformDriver {
       await writeState(this.#context, { layout, before: this.#layout, isNew: false })
     } catch (error) {
       this.#context.complain(`epoch ${layout.epoch} cannot be kept and is tried again: ${errorText(error)}`)
-      this.#context.world.clock.after(keepAgainMs, () => this.#follow())
+      this.#context.world.clock.after(keepAgainMs, () => {
+        this.take(layout).catch(() => {})
+      })
       return
     }
     this.#layout = layout
+    await this.#pass()
     const { start, stop } = platformChange(layout, this.observe())
     for (const place of stop) {
       this.#context.complain(`${place.id} leaves with epoch ${layout.epoch}; its home is kept`)
@@ -238,14 +277,6 @@ export class ClusterTree implements PlatformDriver {
     const text = warningOf(line)
     if (text !== undefined) this.#context.complain(`${id}: ${text}`)
   }
-}
-
-/** Why a layout is none to follow; undefined where it is. */
-function backwards(now: Layout, next: Layout): string | undefined {
-  if (next.epoch <= now.epoch) return `epoch ${next.epoch} does not come after ${now.epoch}`
-  if (next.fence < now.fence)
-    return `its fencing number ${next.fence} is lower than ${now.fence}: who wrote it leads no more`
-  return next.cluster === now.cluster ? undefined : `it is of the cluster ${next.cluster}`
 }
 
 /** A line for the terminal: warnings and errors of the log in short, whatever is no log line as it is. */

@@ -9,7 +9,8 @@ import type { ExitCode, Input, OutputForm, Verb } from './verb.ts'
 export interface CommonOptions {
   readonly conf: string | undefined
   readonly state: string | undefined
-  readonly output: OutputForm
+  readonly context: string | undefined
+  readonly output: OutputForm | 'yaml'
 }
 
 type Chosen =
@@ -20,6 +21,10 @@ type Chosen =
 const groups: Readonly<Record<string, string>> = {
   queue: 'look into the queues',
   drill: 'take something away for a while, and show that mail does not mind',
+  nats: 'what the NATS servers need to know',
+  plan: 'see and steer what is being drained',
+  context: 'name clusters on other hosts',
+  redis: 'what edges share through Redis',
 }
 
 export async function parseCommandLine(
@@ -40,6 +45,8 @@ export async function parseCommandLine(
     const [first = '', second] = verb.name.split(' ')
     const parent = second === undefined ? program : groupOf(program, parents, first)
     const command = parent.command(`${second ?? first} ${verb.arguments ?? ''}`.trim()).description(verb.summary)
+    // A verb may have verbs below it, which come after it.
+    if (second === undefined) parents.set(first, command.enablePositionalOptions())
     addOptions(command, verb)
     command.exitOverride().action((..._arguments: unknown[]) => {
       chosen = { kind: 'verb', verb, input: inputOf(command), common: commonOf(command) }
@@ -76,7 +83,10 @@ function addCommonOptions(command: Command): void {
   command
     .option('--conf <file>', 'the cluster, default ./conf-qmq')
     .option('--state <dir>', 'where the cluster lives, default `state` beside its conf-qmq')
-    .addOption(new Option('-o, --output <form>', 'how to answer, default text').choices(['text', 'wide', 'json']))
+    .option('--context <name>', 'a cluster on another host, by its name in `qmq context ls`')
+    .addOption(
+      new Option('-o, --output <form>', 'how to answer, default text').choices(['text', 'wide', 'json', 'yaml']),
+    )
 }
 
 function inputOf(command: Command): Input {
@@ -86,8 +96,9 @@ function inputOf(command: Command): Input {
 function commonOf(command: Command): CommonOptions {
   const given: Partial<CommonOptions> = {}
   for (let one: Command | null = command; one !== null; one = one.parent) {
-    const { conf, state, output } = one.opts<Partial<CommonOptions>>()
+    const { conf, state, context, output } = one.opts<Partial<CommonOptions>>()
     Object.assign(given, { conf: given.conf ?? conf, state: given.state ?? state, output: given.output ?? output })
+    Object.assign(given, { context: given.context ?? context })
   }
-  return { conf: given.conf, state: given.state, output: given.output ?? 'text' }
+  return { conf: given.conf, state: given.state, context: given.context, output: given.output ?? 'text' }
 }

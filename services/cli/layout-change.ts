@@ -13,6 +13,7 @@ export function restartReasons(now: Layout, next: Layout): readonly string[] {
   return [
     ...(now.cluster === next.cluster ? [] : [`the cluster's name, ${now.cluster} to ${next.cluster}`]),
     ...differences('control', byName(now.control, controlFixed), byName(next.control, controlFixed)),
+    ...(sameJson(now.coordination ?? null, next.coordination ?? null) ? [] : ['coordination']),
     ...differences('edge', byName(now.edges, edgeFixed), byName(next.edges, edgeFixed)),
     ...differences('instance', byName(now.instances, instanceFixed), byName(next.instances, instanceFixed)),
     ...differences('pool', byName(now.pools, poolFixed), byName(next.pools, poolFixed)),

@@ -12,6 +12,7 @@ import type { OrderFrame } from '../control/layout/order.ts'
 import { claimedEpoch, layoutAbsent, layoutFileName, readLayoutFile, tierDirectories } from '../runtime/tier-layout.ts'
 import type { Disk } from '../runtime/world.ts'
 import type { Conf } from '../settings/conf.ts'
+import { readLayout } from '../settings/layout-record.ts'
 import { ensureSelfSigned } from './self-signed.ts'
 import type { Context } from './verb.ts'
 
@@ -59,13 +60,21 @@ export async function nextLayout(context: Context, conf: Conf, known: KnownLayou
     const compiled = compile(conf, epoch)
     const layout =
       tls === undefined ? compiled : { ...compiled, edges: compiled.edges.map((edge) => ({ ...edge, tls })) }
-    return newest === undefined ? { layout, notes: [] } : carried(context, layout, newest)
+    const { layout: next, notes } = newest === undefined ? { layout, notes: [] } : carried(context, layout, newest)
+    return { layout: asRead(next), notes }
   }
   if (file !== undefined && file.epoch === highestEpoch) {
     const same = complete(file.epoch)
     if (sameJson(same.layout, file)) return { layout: file, notes: same.notes }
   }
   return complete(highestEpoch + 1)
+}
+
+/** As every tier will read it, in the form in which it compares with what is in force; throws where no tier would take it. */
+function asRead(layout: Layout): Layout {
+  const reading = readLayout(JSON.parse(JSON.stringify(layout)))
+  if (!reading.ok) throw new Error(`conf-qmq gives a layout that no tier would take: ${reading.why}`)
+  return reading.layout
 }
 
 function carried(context: Context, compiled: Layout, before: Layout): CarryOver {

@@ -10,6 +10,7 @@ import { diffControl } from '../control/layout/control-difference.ts'
 import { type ControlFiles, controlFiles } from '../control/layout/control-files.ts'
 import { readFileIfThere, removeIfThere, writeFileDurably } from '../runtime/durable-file.ts'
 import { ensureClusterKey } from '../runtime/signature.ts'
+import { keepLayoutKeys } from '../runtime/signed-layout.ts'
 import { layoutFileName, writeLayoutFile } from '../runtime/tier-layout.ts'
 import type { Disk } from '../runtime/world.ts'
 import type { Conf } from '../settings/conf.ts'
@@ -80,6 +81,7 @@ export async function writeState(context: Context, plan: StatePlan): Promise<voi
   await warnOfStranded(context, layout)
   for (const place of placesOf(layout)) {
     await disk.makeDirectory(`${state}/${place.home}/control`)
+    await keepLayoutKeys(disk, state, `${state}/${place.home}`)
     const known = before !== undefined && placesOf(before).some(({ id }) => id === place.id)
     const earlier = known ? [...controlFiles(before, place.id).keys()] : []
     await writeControl(disk, `${state}/${place.home}`, earlier, controlFiles(layout, place.id))

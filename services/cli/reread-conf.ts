@@ -3,8 +3,11 @@
  * that is wrong, or that needs a restart, changes nothing at all; what is said says why.
  */
 
+import type { WriteResult } from '../contract/coordination.ts'
+import type { Layout } from '../contract/layout.ts'
 import { errorText } from '../protocol/failure.ts'
 import type { Conf } from '../settings/conf.ts'
+import type { ClusterLink } from './cluster-link.ts'
 import type { ClusterTree } from './cluster-tree.ts'
 import { restartReasons } from './layout-change.ts'
 import { planState, readConfFile } from './prepare-state.ts'
@@ -14,7 +17,7 @@ import type { Context } from './verb.ts'
 const attemptsMax = 5
 
 /** Never rejects. The caller holds the state's lock. */
-export async function rereadConf(context: Context, tree: ClusterTree): Promise<void> {
+export async function rereadConf(context: Context, tree: ClusterTree, link: ClusterLink | undefined): Promise<void> {
   const file = readConfFile(context.confFile)
   if (file.kind === 'wrong') {
     for (const problem of file.problems) context.complain(problem)
@@ -22,7 +25,7 @@ export async function rereadConf(context: Context, tree: ClusterTree): Promise<v
     return
   }
   try {
-    for (let attempt = 0; attempt < attemptsMax; attempt++) if (await put(context, tree, file.conf)) return
+    for (let attempt = 0; attempt < attemptsMax; attempt++) if (await put(context, tree, link, file.conf)) return
     context.complain(
       `the layout was changed by others meanwhile: send SIGHUP again; epoch ${tree.layout.epoch} is in force`,
     )
@@ -32,7 +35,7 @@ export async function rereadConf(context: Context, tree: ClusterTree): Promise<v
 }
 
 /** False where a leader changed the layout meanwhile. */
-async function put(context: Context, tree: ClusterTree, conf: Conf): Promise<boolean> {
+async function put(context: Context, tree: ClusterTree, link: ClusterLink | undefined, conf: Conf): Promise<boolean> {
   const now = tree.layout
   const { layout } = await planState(context, conf, now)
   if (layout.epoch === now.epoch) {
@@ -44,7 +47,20 @@ async function put(context: Context, tree: ClusterTree, conf: Conf): Promise<boo
     context.complain(`nothing is changed before \`qmq up\` is started again: ${reasons.join('; ')}`)
     return true
   }
-  if (!(await tree.propose(layout))) return false
+  const offered = link === undefined ? await tree.propose(layout) : await offer(tree, link, layout)
+  if (offered === 'conflict') return false
+  if (offered === 'unreachable') {
+    context.complain(`nothing is changed, the cluster goes on with epoch ${now.epoch}: coordination cannot be reached`)
+    return true
+  }
   context.complain(`${context.confFile} is read again: epoch ${layout.epoch} is in force`)
   return true
+}
+
+/** To all hosts first, then here. A conflict is followed, so that the next attempt is made of what is in force. */
+async function offer(tree: ClusterTree, link: ClusterLink, layout: Layout): Promise<WriteResult['kind']> {
+  const offered = await link.offer(layout)
+  if (offered.kind === 'written') await tree.take(layout)
+  if (offered.kind === 'conflict') await link.settle()
+  return offered.kind
 }

@@ -11,6 +11,26 @@ export type ExitCode = 0 | 1 | 2 | 3
 
 export type OutputForm = 'text' | 'wide' | 'json'
 
+/** What a person looks at. */
+export interface Terminal {
+  readonly columns: number
+  readonly rows: number
+  /** As it is, control sequences included. */
+  write(text: string): void
+  /** One line typed by the person; '' where he gives none. */
+  ask(question: string): Promise<string>
+}
+
+/** Where the control plane of another host is, and what we show it: files in PEM form. */
+export interface RemoteCluster {
+  readonly name: string
+  readonly host: string
+  readonly port: number
+  readonly ca: string
+  readonly certificate: string
+  readonly key: string
+}
+
 export interface Context {
   readonly world: World
   /** Absolute path of the state directory. */
@@ -18,6 +38,14 @@ export interface Context {
   /** Path of conf-qmq, as the user would write it. */
   readonly confFile: string
   readonly output: OutputForm
+  /** The cluster of a context; absent: the one of the state directory. */
+  readonly remote?: RemoteCluster
+  /** Where the contexts are kept; absent: nowhere. */
+  readonly contextsFile?: string
+  /** Who runs the command, by his environment's word. */
+  readonly user?: string
+  /** Absent: a program reads what is printed. */
+  readonly terminal?: Terminal
   /** One line, or several, to standard output. */
   print(text: string): void
   /** To standard error. */
@@ -40,6 +68,8 @@ export interface Verb {
   readonly options?: readonly (readonly [flags: string, description: string])[]
   /** Asks nothing of a cluster. */
   readonly placeless?: true
+  /** Can speak to the cluster of a context, which has no state directory here. */
+  readonly remote?: true
   /** Goes on when nobody reads its output any more. */
   readonly lasting?: true
   readonly run: (context: Context, input: Input) => Promise<ExitCode>

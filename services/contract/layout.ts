@@ -21,6 +21,8 @@ export interface Layout {
   readonly fence: number
   /** The name this cluster greets and bounces with (`control/me`). */
   readonly cluster: string
+  /** The NATS servers by which hosts share records. Absent: coordination is in `qmq up` itself, on one host. */
+  readonly coordination?: NatsSpec
   readonly control: readonly ControlSpec[]
   readonly edges: readonly EdgeSpec[]
   /** In the order of the file. */
@@ -32,6 +34,51 @@ export interface Layout {
   readonly scaled: readonly ScaledPool[]
   /** What is being drained, at most one plan a pool. */
   readonly plans: readonly DrainPlan[]
+  /** Absent: each edge process counts for itself. */
+  readonly sharedState?: SharedStateSpec
+  /** Limits of the whole cluster on one destination; absent: none. */
+  readonly clusterLimits?: readonly ClusterLimit[]
+}
+
+/** At least one of both limits. Hops to our own instances and the pool of role bounce never count. */
+export interface ClusterLimit {
+  /** A domain whose mail goes to its exchangers, or the host of a next hop. Lower case. */
+  readonly destination: string
+  /** Deliveries at a time. */
+  readonly concurrency?: number
+  /** Deliveries begun, spread evenly. */
+  readonly rate?: { readonly events: number; readonly perMs: number }
+}
+
+/** The Redis server that the edges share through. Secrets are in files of each host, named here. */
+export interface SharedStateSpec {
+  readonly host: string
+  readonly port: number
+  readonly database: number
+  readonly user?: string
+  /** File names here: relative ones are below the state directory. */
+  readonly passwordFile?: string
+  /** Present: TLS, and the server's certificate is verified for `host`. PEM files. */
+  readonly tls?: { readonly caFile?: string; readonly certificateFile?: string; readonly keyFile?: string }
+  /** What is not answered by then is gone: the longest that the server can hold up a client. */
+  readonly deadlineMs: number
+}
+
+/** Files and directories are relative to the state directory, or absolute. Secrets are in files, never here. */
+export interface NatsSpec {
+  /** `host:port`; an IPv6 host in brackets. */
+  readonly servers: readonly string[]
+  /**
+   * Directory with a file per client: an nkey's seed `<client>.nk` or `<client>.creds`, client being an instance's id, `up`, `operator` or
+   * `viewer`. Where there is no such directory the servers let everybody in.
+   */
+  readonly credentials: string
+  /** All log in by this name, with the password in `<credentials>/password`. */
+  readonly user?: string
+  /** Absent: TLS only where the server asks for it. Present: never without. */
+  readonly tls?: { readonly caFile?: string; readonly certificateFile?: string; readonly keyFile?: string }
+  /** Copies of each record. Absent: three where the servers are a cluster, else one. */
+  readonly replicas?: number
 }
 
 export interface ScaledPool {
@@ -114,6 +161,11 @@ export interface EdgeLimits {
   readonly hopsMax: number
   readonly connectionsMax: number
   readonly connectionsPerClientMax: number
+  /** Over all edges, for clients that may not relay; 0: no limit. */
+  readonly connectionsPerClientClusterMax: number
+  /** Messages of one client network over all edges, refilled evenly over the window; 0: no limit. */
+  readonly messagesPerNetworkClusterMax: number
+  readonly messagesPerNetworkWindowMs: number
   readonly messagesPerConnectionMax: number
   readonly commandsWithoutMailMax: number
   readonly errorsPerConnectionMax: number

@@ -8,9 +8,11 @@
 
 import type { Json } from './coordination.ts'
 
+export const leaseSchema = 'qmq-lease'
 export const leaseVersion = 1
 
 export interface LeaseRecord {
+  readonly schema: typeof leaseSchema
   readonly version: typeof leaseVersion
   /** Who holds it, for people: `control/host/4711`. */
   readonly holder: string
@@ -19,14 +21,15 @@ export interface LeaseRecord {
 }
 
 export function leaseRecord(holder: string, released = false): Json {
-  const record: LeaseRecord = { version: leaseVersion, holder, released }
+  const record: LeaseRecord = { schema: leaseSchema, version: leaseVersion, holder, released }
   return { ...record }
 }
 
 /** Undefined where it is none of this version: it is then taken for held by somebody we do not understand. */
 export function readLeaseRecord(value: Json): LeaseRecord | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-  const { version, holder, released } = value as { readonly [key: string]: Json | undefined }
+  const { schema, version, holder, released } = value as { readonly [key: string]: Json | undefined }
+  if (schema !== leaseSchema) return undefined
   if (version !== leaseVersion || typeof holder !== 'string' || typeof released !== 'boolean') return undefined
-  return { version, holder, released }
+  return { schema, version, holder, released }
 }

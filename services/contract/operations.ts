@@ -4,8 +4,9 @@
  */
 
 import type { DrillState } from './drill.ts'
+import type { SharedStateStatus } from './shared-state.ts'
 
-/** `state/<id>` in coordination, renewed every `heartbeatMs`. */
+/** `state/<id>` in coordination (`state-record.ts`), renewed every `heartbeatMs`. */
 export interface InstanceState {
   readonly id: string
   readonly tier: 'edge' | 'queue' | 'control'
@@ -19,12 +20,18 @@ export interface InstanceState {
   readonly startedAt: number
   readonly at: number
   readonly load: InstanceLoad
+  /** The last layout it was offered and did not take; gone once it has taken one, or hears the one in force again. */
+  readonly layoutRefused?: Trouble
+  /** NATS cannot be reached from here; mail is carried by the layout at hand. */
+  readonly coordinationLost?: Trouble
   /** Queue instances that drain or take over. */
   readonly drain?: DrainProgress
   /** While it plays that something it depends on is gone (`drill.ts`). */
   readonly drill?: DrillState
   /** Control processes. */
   readonly control?: ControlProgress
+  /** Edges that share through a server. */
+  readonly sharedState?: SharedStateStatus
 }
 
 /** What a control process does. Only the one that leads has a fence, and tells of plans. */
@@ -38,6 +45,12 @@ export interface PlanProgress {
   readonly plan: string
   /** What is waited for, one line each; empty while something is being done. */
   readonly why: readonly string[]
+}
+
+export interface Trouble {
+  readonly why: string
+  /** Unix milliseconds. */
+  readonly at: number
 }
 
 /** How far a leaving instance is with its plan. Counts are messages. */

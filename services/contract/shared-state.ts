@@ -75,6 +75,15 @@ export interface Reputation {
   readonly bad: number
 }
 
+export interface NotedHints {
+  /** As `hintName` makes them. */
+  readonly names: readonly string[]
+  readonly mark: number
+}
+
+export const hintsMax = 10_000
+export const hintsPerCallMax = 400
+
 export interface SharedState {
   /** `cluster` while what is said here is heard by other edges. */
   readonly reach: 'cluster' | 'process'
@@ -108,6 +117,14 @@ export interface SharedState {
    * an id that went stale never costs a message.
    */
   takeContents(contents: readonly string[], answered: Answered<ReadonlySet<string>>): void
+
+  /**
+   * Tells the other edges which hints the kept contents have, so that they ask about those only. A hint is bounded in number: past
+   * `hintsMax` the oldest go first. Gone: other edges do not ask, which costs a second copy.
+   */
+  noteHints(hints: readonly string[], ttlMs: number, answered: Answered<true>): void
+  /** Those noted since `mark`, some perhaps twice; 0 begins anew. At most `hintsPerCallMax`: with so many, ask again from the new mark. */
+  hintsSince(mark: number, answered: Answered<NotedHints>): void
 
   /** Everything asked from now on is gone. */
   close(): void

@@ -45,7 +45,12 @@ export interface ClusterControlParts {
   readonly holder: string
   readonly home: string
   readonly signer: Signer
+  /** Of receipts: the key that signs them. */
   readonly verifier: Verifier
+  /** Of layouts: also the key before, while the cluster goes from one to the next. */
+  readonly layoutKeys: () => Promise<readonly Verifier[]>
+  /** The last layout that this process has taken. */
+  readonly inForce: () => Layout
   /** Something to announce. */
   readonly onProgress: () => void
   readonly leaseLifeMs?: number
@@ -70,7 +75,7 @@ export class ClusterControl implements ControlPlane {
     this.id = parts.id
     const { world, coordination, home, signer, verifier, onProgress } = parts
     const { clock, random, disk, log } = world
-    this.#register = new LayoutRegister(coordination)
+    this.#register = new LayoutRegister({ coordination, signer, keys: parts.layoutKeys, inForce: parts.inForce })
     this.#book = new ReceiptBook({ coordination, store: new ReceiptStore(disk, home), signer, verifier })
     const fence = () => this.#lease.fence
     const ask: Ask = (id, operation, value) =>

@@ -1,37 +1,55 @@
 /**
  * The layout in force as coordination has it, and the only way to another one: compare-and-set, under a fence that is not lower than
- * the one it was written under. A record that cannot be read is nobody's order: nothing is done by it, and it is said.
+ * the one it was written under. A record that cannot be believed, or that is older than what this process has seen, as after a store that
+ * came back from a copy, is nobody's order: nothing is done by it, and it is said.
  */
 
 import { type Coordination, layoutKey, type WriteResult } from '../contract/coordination.ts'
 import type { Layout } from '../contract/layout.ts'
-import { asJson } from '../runtime/tier-process.ts'
-import { readLayout } from '../settings/layout-record.ts'
+import type { Signer, Verifier } from '../runtime/signature.ts'
+import { judgeLayout, signLayout } from '../runtime/signed-layout.ts'
 
 export interface LayoutInForce {
   readonly layout: Layout
   readonly revision: number
 }
 
-export class LayoutRegister {
-  readonly #coordination: Coordination
+export interface LayoutRegisterParts {
+  readonly coordination: Coordination
+  readonly signer: Signer
+  /** Those that may have signed the layout in force. Read anew each time: a key may change while we run. */
+  readonly keys: () => Promise<readonly Verifier[]>
+  /** The last layout that this process has taken, and keeps on its disk. */
+  readonly inForce: () => Layout
+}
 
-  constructor(coordination: Coordination) {
-    this.#coordination = coordination
+export class LayoutRegister {
+  readonly #parts: LayoutRegisterParts
+  /** The newest that was read here. */
+  #newest: Layout
+
+  constructor(parts: LayoutRegisterParts) {
+    this.#parts = parts
+    this.#newest = parts.inForce()
   }
 
   /** In words, where there is none that can be followed. Rejects where the store cannot be reached. */
   async read(): Promise<LayoutInForce | string> {
-    const entry = await this.#coordination.get(layoutKey)
+    const entry = await this.#parts.coordination.get(layoutKey)
     if (entry === undefined) return 'there is no layout in coordination yet'
-    const reading = readLayout(entry.value)
-    return reading.ok ? { layout: reading.layout, revision: entry.revision } : reading.why
+    const { keys, inForce } = this.#parts
+    if (inForce().epoch > this.#newest.epoch) this.#newest = inForce()
+    const judgement = judgeLayout(entry.value, this.#newest, await keys())
+    if (judgement.kind === 'refused') return `the layout in coordination is refused: ${judgement.why}`
+    if (judgement.kind === 'newer' && judgement.layout.epoch > this.#newest.epoch) this.#newest = judgement.layout
+    return { layout: judgement.kind === 'newer' ? judgement.layout : this.#newest, revision: entry.revision }
   }
 
   /** `conflict` also where the writer has been overtaken and does not know it yet. */
   async write(next: Layout, { layout, revision }: LayoutInForce, fence: number): Promise<WriteResult> {
     if (layout.fence > fence) return { kind: 'conflict' }
     if (next.epoch <= layout.epoch || next.fence < layout.fence) throw new Error('a layout only goes forward')
-    return await this.#coordination.update(layoutKey, asJson(next), revision)
+    const { coordination, signer } = this.#parts
+    return await coordination.update(layoutKey, signLayout(signer, next), revision)
   }
 }

@@ -7,6 +7,7 @@
 import type { InstanceState } from '../contract/operations.ts'
 import { errorText } from '../protocol/failure.ts'
 import { openSigner, openVerifier } from '../runtime/signature.ts'
+import { layoutKeys } from '../runtime/signed-layout.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
 import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
 import { type Api, startApi } from './api/api-server.ts'
@@ -18,6 +19,7 @@ const idle: InstanceState['load'] = { queued: 0, inFlight: 0, acceptedPerSecond:
 
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
   const { world, coordination, home, announce, layout } = surroundings
+  let inForce = layout
   let control: ClusterControl | undefined
   let api: Api | undefined
   let why: string | undefined
@@ -27,7 +29,10 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
       try {
         const [signer, verifier] = [await openSigner(world.disk, state), await openVerifier(world.disk, state)]
         const holder = `${id}/${process.pid}`
-        control = new ClusterControl({ world, coordination, id, holder, home, signer, verifier, onProgress: announce })
+        const keys = () =>
+          layoutKeys(world.disk, state, home, (trouble) => world.log.error('key passed over', { trouble }))
+        const signing = { signer, verifier, layoutKeys: keys, inForce: () => inForce }
+        control = new ClusterControl({ world, coordination, id, holder, home, ...signing, onProgress: announce })
         control.start()
         api = await startApi({ plane: control, world: { ...world, cluster: layout.cluster }, home })
         phase = 'ready'
@@ -41,7 +46,9 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
       await api?.close()
       await control?.stop()
     },
-    apply: () => {},
+    apply: (next) => {
+      inForce = next
+    },
     state: (): ControlState => ({
       ...{ phase, listeners: [], load: idle },
       ...(why === undefined ? {} : { why }),

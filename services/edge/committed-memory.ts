@@ -19,10 +19,19 @@ export interface Content {
   readonly hint: string
 }
 
+/** Whether the edges' shared state has it too. */
+export type Sharing = 'maybe' | 'yes' | undefined
+
+interface Remembered {
+  readonly hint: string
+  readonly until: number
+  shared: Sharing
+}
+
 export class CommittedMemory {
   #limits: CommittedMemoryLimits
   /** By id, in order of expiry. */
-  readonly #remembered = new Map<string, { readonly hint: string; readonly until: number }>()
+  readonly #remembered = new Map<string, Remembered>()
   /** How many remembered contents have a hint. */
   readonly #hints = new Map<string, number>()
 
@@ -51,12 +60,21 @@ export class CommittedMemory {
   remember(content: Content, now: number): void {
     const { id, hint } = content
     this.forget(content)
-    this.#remembered.set(id, { hint, until: now + this.#limits.rememberedContentMs })
+    this.#remembered.set(id, { hint, until: now + this.#limits.rememberedContentMs, shared: undefined })
     this.#hints.set(hint, (this.#hints.get(hint) ?? 0) + 1)
     for (const [oldest, known] of this.#remembered) {
       if (known.until > now && this.#remembered.size <= this.#limits.rememberedContentMax) break
       this.forget({ id: oldest, hint: known.hint })
     }
+  }
+
+  share({ id }: Content, shared: Sharing): void {
+    const known = this.#remembered.get(id)
+    if (known !== undefined) known.shared = shared
+  }
+
+  sharedOf({ id }: Content): Sharing {
+    return this.#remembered.get(id)?.shared
   }
 
   forget({ id, hint }: Content): void {

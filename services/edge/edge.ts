@@ -9,11 +9,14 @@
 import type { EdgeSpec, Layout, ListenerSpec } from '../contract/layout.ts'
 import type { Ledger } from '../contract/ledger.ts'
 import type { InstanceLoad } from '../contract/operations.ts'
+import type { SharedStateStatus } from '../contract/shared-state.ts'
 import { reply } from '../protocol/smtp/reply.ts'
 import type { SmtpServerOptions } from '../protocol/smtp/server-session.ts'
+import { ownSharedState, type SharedStateSource } from '../runtime/shared-state-source.ts'
 import type { Connection, ConnectionHandler, Listener, Timer, TlsServerOptions, World } from '../runtime/world.ts'
 import { Acceptance } from './acceptance.ts'
 import { BodyBudget } from './body-budget.ts'
+import { ClientLimits } from './client-limits.ts'
 import { HandOver } from './hand-over.ts'
 import { type EdgeServices, SmtpShell } from './smtp-shell.ts'
 
@@ -21,6 +24,8 @@ export interface EdgeOptions {
   readonly ledger: Ledger
   /** Absent: STARTTLS is not offered and `smtps` does not listen. */
   readonly tls?: TlsServerOptions
+  /** Absent: this process counts for itself. The edge closes it. */
+  readonly sharedState?: SharedStateSource
 }
 
 export interface EdgeStatus {
@@ -30,6 +35,8 @@ export interface EdgeStatus {
   readonly epoch: number
   readonly listeners: readonly { readonly kind: string; readonly host: string; readonly port: number }[]
   readonly load: InstanceLoad
+  /** Absent: each edge for itself. */
+  readonly sharedState?: SharedStateStatus
 }
 
 /** How long `stop` waits for messages under way. */
@@ -46,6 +53,8 @@ export class Edge implements EdgeServices {
   readonly ledger: Ledger
   readonly handOver: HandOver
   readonly budget: BodyBudget
+  readonly clients: ClientLimits
+  readonly #sharedState: SharedStateSource
   readonly #tls: TlsServerOptions | undefined
   readonly #listeners: { readonly spec: ListenerSpec; readonly listener: Listener }[] = []
   readonly #shells = new Set<SmtpShell>()
@@ -70,8 +79,11 @@ export class Edge implements EdgeServices {
     this.#acceptance = new Acceptance(layout, this.#specOf(layout))
     this.#sessionOptions = this.#optionsOf(layout)
     this.#greeting = reply(220, '', `${layout.cluster} ESMTP`)
-    this.handOver = new HandOver(world, layout, edgeId)
-    this.budget = new BodyBudget(this.#acceptance.edge.limits.bufferedBytesMax)
+    this.#sharedState = options.sharedState ?? ownSharedState(world.clock)
+    this.handOver = new HandOver(world, layout, edgeId, this.#sharedState.state)
+    const { limits } = this.#acceptance.edge
+    this.budget = new BodyBudget(limits.bufferedBytesMax)
+    this.clients = new ClientLimits(world, edgeId, this.#sharedState.state, limits)
   }
 
   get acceptance(): Acceptance {
@@ -104,6 +116,7 @@ export class Edge implements EdgeServices {
     await this.#untilEmpty()
     this.#sweep?.cancel()
     this.handOver.close()
+    this.#sharedState.close()
   }
 
   /** Replaces everything a layout says but where the edge listens. */
@@ -112,7 +125,10 @@ export class Edge implements EdgeServices {
     this.#sessionOptions = this.#optionsOf(layout)
     this.#greeting = reply(220, '', `${layout.cluster} ESMTP`)
     this.#layout = layout
-    this.budget.bytesMax = this.#acceptance.edge.limits.bufferedBytesMax
+    const { limits } = this.#acceptance.edge
+    this.budget.bytesMax = limits.bufferedBytesMax
+    this.clients.limits = limits
+    this.#sharedState.apply(layout)
     this.handOver.apply(layout)
   }
 
@@ -123,6 +139,7 @@ export class Edge implements EdgeServices {
 
   state(): EdgeStatus {
     const inFlight = this.handOver.underWay
+    const { status } = this.#sharedState
     const refusing = this.#phase === 'ready' && !this.handOver.reachesAny
     return {
       phase: refusing ? 'refusing' : this.#phase,
@@ -130,6 +147,7 @@ export class Edge implements EdgeServices {
       epoch: this.#layout.epoch,
       listeners: this.#listeners.map(({ spec, listener }) => ({ kind: spec.kind, ...listener.address })),
       load: { queued: this.#shells.size, inFlight, acceptedPerSecond: this.#acceptedPerSecond, oldestAgeMs: 0 },
+      ...(status === undefined ? {} : { sharedState: status }),
     }
   }
 

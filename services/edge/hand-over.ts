@@ -8,14 +8,17 @@
 
 import type { Layout } from '../contract/layout.ts'
 import { poolOfRole } from '../contract/layout.ts'
+import type { SharedState } from '../contract/shared-state.ts'
 import { packageId } from '../contract/transaction-id.ts'
 import type { ByteString } from '../protocol/byte-string.ts'
 import { receivedLine } from '../protocol/headers.ts'
 import { mailDate } from '../protocol/mail-date.ts'
-import { sha256 } from '../runtime/digest.ts'
 import { QmtpLink, type QmtpLinkOutcome } from '../runtime/qmtp-link.ts'
+import { ownSharedState } from '../runtime/shared-state-source.ts'
 import type { World } from '../runtime/world.ts'
-import { CommittedMemory, type Content } from './committed-memory.ts'
+import { type Committed, CommittedContents } from './committed-contents.ts'
+import type { Content } from './committed-memory.ts'
+import { Contents } from './content.ts'
 import { EdgePackage } from './edge-package.ts'
 import { Handoff, type HandoffStep, type HandoffVerdict, type InstanceChooser } from './handoff.ts'
 import type { Transaction } from './transaction.ts'
@@ -28,7 +31,7 @@ export class HandOver implements InstanceChooser {
   readonly #links = new Map<string, QmtpLink>()
   /** Links of instances the layout no longer has, until nobody can need them. */
   readonly #retired = new Map<QmtpLink, number>()
-  readonly #memory: CommittedMemory
+  readonly #committed: CommittedContents
   #layout: Layout
   #edgeId: string
   #pools: ReadonlyMap<string, readonly string[]> = new Map()
@@ -39,11 +42,11 @@ export class HandOver implements InstanceChooser {
   #date = ''
   #dateSecond = -1
 
-  constructor(world: World, layout: Layout, edgeId: string) {
+  constructor(world: World, layout: Layout, edgeId: string, state: SharedState = ownSharedState(world.clock).state) {
     this.#world = world
     this.#layout = layout
     this.#edgeId = edgeId
-    this.#memory = new CommittedMemory(this.#limits())
+    this.#committed = new CommittedContents(state, this.#limits())
   }
 
   get underWay(): number {
@@ -64,7 +67,7 @@ export class HandOver implements InstanceChooser {
   apply(layout: Layout): void {
     this.#layout = layout
     const limits = this.#limits()
-    this.#memory.limits = limits
+    this.#committed.limits = limits
     this.#unclearRetryMs = limits.unclearRetryMs
     this.#backupPool = poolOfRole(layout, 'backup')?.name
     const pools = new Map<string, string[]>()
@@ -80,11 +83,14 @@ export class HandOver implements InstanceChooser {
     }
   }
 
-  /** Calls `done` once, never from inside this call unless nothing can take the message. */
+  /** Calls `done` once, never from inside this call unless nothing can take the message or all of it is there. */
   begin(transaction: Transaction, done: HandOverDone): void {
     this.#underWay++
-    const run = new Run(this, transaction, this.#packagesOf(transaction), this.#backupPool, this.#unclearRetryMs, done)
-    run.start()
+    const addresses = transaction.recipients.map(({ address }) => address)
+    this.#committed.find(new Contents(transaction), addresses, this.#world.clock.monotonic(), (committed) => {
+      const plan = packagesOf(transaction, committed)
+      new Run(this, transaction, plan, this.#backupPool, this.#unclearRetryMs, done).start()
+    })
   }
 
   /** Timeouts; about once a second. */
@@ -97,7 +103,7 @@ export class HandOver implements InstanceChooser {
       link.close()
       this.#retired.delete(link)
     }
-    this.#memory.expire(now)
+    this.#committed.check(now)
   }
 
   /** Drops what is still in flight. */
@@ -143,7 +149,7 @@ export class HandOver implements InstanceChooser {
     this.#underWay--
     const temporary = verdict.kind === 'refused' && verdict.class === 'temporary'
     if (temporary && (verdict.committed.length > 0 || run.skipped.length > 0)) this.#remember(transaction, run, verdict)
-    if (!temporary) for (const content of run.skipped) this.#memory.forget(content)
+    if (!temporary) this.#committed.used(run.skipped)
   }
 
   #limits() {
@@ -169,35 +175,12 @@ export class HandOver implements InstanceChooser {
     this.#retired.set(link, this.#world.clock.monotonic())
   }
 
-  /** Recipients by pool, without those an earlier try has committed. */
-  #packagesOf(transaction: Transaction): PackagePlan {
-    const byPool = new Map<string, ByteString[]>()
-    const skipped: Content[] = []
-    const contents = this.#memory.size > 0 ? new Contents(transaction) : undefined
-    const now = this.#world.clock.monotonic()
-    for (const recipient of transaction.recipients) {
-      if (contents !== undefined && this.#memory.mayHave(contents.hintOf(recipient.address))) {
-        const content = contents.of(recipient.address)
-        if (this.#memory.has(content, now)) {
-          skipped.push(content)
-          continue
-        }
-      }
-      const addresses = byPool.get(recipient.pool)
-      if (addresses === undefined) byPool.set(recipient.pool, [recipient.address])
-      else addresses.push(recipient.address)
-    }
-    return { byPool, skipped }
-  }
-
   #remember(transaction: Transaction, run: Run, verdict: HandoffVerdict & { kind: 'refused' }): void {
-    const now = this.#world.clock.monotonic()
-    for (const content of run.skipped) this.#memory.remember(content, now)
     const contents = new Contents(transaction)
     const committed = new Set(verdict.committed.map((one) => run.addressOf(one.package, one.recipient)))
-    for (const { address } of transaction.recipients) {
-      if (committed.has(address)) this.#memory.remember(contents.of(address), now)
-    }
+    const fresh = transaction.recipients.filter(({ address }) => committed.has(address))
+    const all = [...run.skipped, ...fresh.map(({ address }) => contents.of(address))]
+    this.#committed.remember(all, this.#world.clock.monotonic())
   }
 
   #dateNow(): ByteString {
@@ -218,23 +201,16 @@ interface PackagePlan {
   readonly skipped: readonly Content[]
 }
 
-/** One content per recipient: sender, recipient and text; our own trace line is not part of it. The text is hashed once, or never. */
-class Contents {
-  readonly #transaction: Transaction
-  #text = ''
-
-  constructor(transaction: Transaction) {
-    this.#transaction = transaction
+/** Recipients by pool, without those an earlier try has committed. */
+function packagesOf(transaction: Transaction, committed: Committed): PackagePlan {
+  const byPool = new Map<string, ByteString[]>()
+  for (const recipient of transaction.recipients) {
+    if (committed.has(recipient.address)) continue
+    const addresses = byPool.get(recipient.pool)
+    if (addresses === undefined) byPool.set(recipient.pool, [recipient.address])
+    else addresses.push(recipient.address)
   }
-
-  hintOf(address: ByteString): string {
-    return `${this.#transaction.bytes}\0${this.#transaction.sender}\0${address}`
-  }
-
-  of(address: ByteString): Content {
-    if (this.#text === '') this.#text = sha256(this.#transaction.chunks)
-    return { id: sha256([`${this.#text}\0${this.#transaction.sender}\0${address}`]), hint: this.hintOf(address) }
-  }
+  return { byPool, skipped: [...committed.values()] }
 }
 
 /** One transaction on its way. */

@@ -1,6 +1,7 @@
 /** The program of one edge: reads its certificate, wires the edge to the system's world, and runs until it is told to stop. */
 
 import type { Layout } from '../contract/layout.ts'
+import { LayoutSharedState } from '../runtime/layout-shared-state.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
 import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
 import { tlsPairProblem } from '../runtime/tls-pair.ts'
@@ -20,9 +21,10 @@ async function readTls(world: World, layout: Layout, id: string, state: string):
 }
 
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
-  const { world, layout, ledger } = surroundings
+  const { world, layout, ledger, drills } = surroundings
   const tls = await readTls(world, layout, id, state)
-  const edge = new Edge(world, layout, id, { ledger, ...(tls === undefined ? {} : { tls }) })
+  const sharedState = new LayoutSharedState(world, layout, state, drills)
+  const edge = new Edge(world, layout, id, { ledger, sharedState, ...(tls === undefined ? {} : { tls }) })
   return {
     start: () => edge.start(),
     stop: () => edge.stop(),

@@ -18,6 +18,7 @@ import { reportHandlerFailure } from '../runtime/handler-failure.ts'
 import type { Connection, ConnectionHandler, World } from '../runtime/world.ts'
 import type { Acceptance, Client } from './acceptance.ts'
 import type { BodyBudget } from './body-budget.ts'
+import type { ClientLimits, ClientSlot } from './client-limits.ts'
 import type { HandOver } from './hand-over.ts'
 import type { HandoffVerdict } from './handoff.ts'
 import { Transaction } from './transaction.ts'
@@ -29,6 +30,7 @@ export interface EdgeServices {
   readonly ledger: Ledger
   readonly handOver: HandOver
   readonly budget: BodyBudget
+  readonly clients: ClientLimits
   /** The rules in force; replaced by a new layout. */
   readonly acceptance: Acceptance
   readonly draining: boolean
@@ -39,6 +41,8 @@ export interface EdgeServices {
 const replies = {
   timeout: reply(421, '4.4.2', 'timeout'),
   stopping: reply(421, '4.3.2', 'the service is stopping, try again soon'),
+  crowded: reply(421, '4.7.0', 'sorry, too many connections from your network (#4.7.0)'),
+  tooMuch: reply(451, '4.7.1', 'sorry, too many messages from your network, try again later (#4.7.1)'),
   busy: reply(451, '4.3.1', 'too much mail at this moment, try again soon'),
 } as const
 
@@ -60,6 +64,9 @@ export class SmtpShell implements ConnectionHandler {
   /** The text of the transaction was dropped for want of room. */
   #overflowed = false
   #handingOver = false
+  /** The shared state is asked about this client. */
+  #asking = false
+  #slot: ClientSlot | undefined
   #handshaking: boolean
   #paused = false
   #blocked = false
@@ -108,7 +115,7 @@ export class SmtpShell implements ConnectionHandler {
     this.#touch()
     const wasDeciding = this.#session.deciding
     this.#session.receive(chunk)
-    if (wasDeciding && this.#handingOver) this.#setPaused()
+    if (wasDeciding && (this.#handingOver || this.#asking)) this.#setPaused()
     this.#pump()
   }
 
@@ -119,11 +126,12 @@ export class SmtpShell implements ConnectionHandler {
 
   onEnd(): void {
     this.#clientEnded = true
-    if (!this.#handingOver) this.#connection.end()
+    if (!this.#handingOver && !this.#asking) this.#connection.end()
   }
 
   onClose(): void {
     this.#closed = true
+    this.#slot?.free()
     this.#edge.closed(this)
     this.#edge.budget.leave(this)
     if (!this.#handingOver) this.#dropTransaction()
@@ -139,6 +147,7 @@ export class SmtpShell implements ConnectionHandler {
   }
 
   #check(now: number): void {
+    this.#slot?.check(now)
     if (this.#handingOver) return
     if (this.#handshaking && !this.#closing) return this.#checkHandshake(now)
     if (this.#closing) {
@@ -179,8 +188,30 @@ export class SmtpShell implements ConnectionHandler {
   }
 
   #greet(): void {
-    this.#session.greet(this.#greeting)
+    const slot = this.#greeting.code >= 400 ? undefined : this.#edge.clients.slotFor(this.#client)
+    if (slot === undefined) return this.#greetWith(this.#greeting)
+    this.#slot = slot
+    this.#asking = true
+    slot.take(this.#activeAt, (taken) =>
+      this.#answered(() => this.#greetWith(taken ? this.#greeting : replies.crowded)),
+    )
+  }
+
+  #greetWith(greeting: Reply): void {
+    this.#session.greet(greeting)
     this.#pump()
+  }
+
+  /** The shared state has answered, perhaps after the client has gone or was sent away. */
+  #answered(goOn: () => void): void {
+    this.#asking = false
+    if (this.#closed || this.#closing) return
+    try {
+      goOn()
+      this.#setPaused()
+    } catch (error) {
+      this.#broke('answered', error)
+    }
   }
 
   #touch(): void {
@@ -211,7 +242,7 @@ export class SmtpShell implements ConnectionHandler {
     if (startTls) {
       this.#handshaking = true
       this.#connection.startTls('server')
-    } else if (this.#clientEnded && !this.#handingOver) this.#connection.end()
+    } else if (this.#clientEnded && !this.#handingOver && !this.#asking) this.#connection.end()
   }
 
   #flush(): void {
@@ -252,7 +283,7 @@ export class SmtpShell implements ConnectionHandler {
   }
 
   #setPaused(): void {
-    const wanted = this.#blocked || this.#waiting || this.#handingOver
+    const wanted = this.#blocked || this.#waiting || this.#handingOver || this.#asking
     if (wanted === this.#paused || this.#closed) return
     this.#paused = wanted
     if (wanted) this.#connection.pause()
@@ -299,8 +330,21 @@ export class SmtpShell implements ConnectionHandler {
 
   #data(): void {
     const transaction = this.#present()
-    const { clock, random } = this.#edge.world
     if (this.#edge.budget.exceeded) return this.#refuse(replies.busy, transaction.sender)
+    let later = false
+    this.#asking = true
+    this.#edge.clients.takeMessage(this.#client, (allowed) => {
+      this.#answered(() => {
+        if (allowed) this.#startText(transaction)
+        else this.#refuse(replies.tooMuch, transaction.sender)
+        if (later) this.#pump()
+      })
+    })
+    later = true
+  }
+
+  #startText(transaction: Transaction): void {
+    const { clock, random } = this.#edge.world
     transaction.id = makeTransactionId(clock.now(), random.bytes(10))
     const address = this.#client.address
     transaction.origin = { helo: this.#helo, address, protocol: this.#protocol(transaction.utf8) }

@@ -19,6 +19,7 @@ import type { Ledger, LedgerEventName } from '../contract/ledger.ts'
 import { forwardId } from '../contract/transaction-id.ts'
 import { type Failure, temporary } from '../protocol/failure.ts'
 import type { Clock, Log, Timer } from '../runtime/world.ts'
+import type { CeilingGate } from './ceiling-gate.ts'
 import type { JournalRecord } from './journal/record.ts'
 import type { JournalStore } from './journal/store.ts'
 import { damagedBody, hasFailed, type LiveMessage, type LiveMessages, originOf } from './live-messages.ts'
@@ -47,6 +48,8 @@ export interface DispatcherParts {
   readonly transports: Transports
   readonly ledger: Ledger
   readonly policy: DispatchPolicy
+  /** The cluster's limits on destinations. */
+  readonly gate?: CeilingGate
   /** Every recipient is settled and at least one failed. */
   readonly onFailed: (message: LiveMessage) => void
 }
@@ -80,11 +83,16 @@ export class Dispatcher {
     this.#world = world
     this.#parts = parts
     this.#policy = parts.policy
-    this.#scheduler = new Scheduler(parts.policy.limits)
+    this.#scheduler = new Scheduler(parts.policy.limits, parts.gate)
   }
 
   get running(): number {
     return this.#scheduler.running
+  }
+
+  /** Due jobs by the destination that the cluster limits. */
+  get dueAtGates(): ReadonlyMap<string, number> {
+    return this.#scheduler.dueAtGates()
   }
 
   /** Schedules everything a message still wants; `pump` starts it. */
@@ -121,6 +129,7 @@ export class Dispatcher {
   apply(policy: DispatchPolicy): void {
     this.#policy = policy
     this.#scheduler.limits = policy.limits
+    this.#scheduler.regate()
     const waiting = [...this.#scheduler.drain(), ...this.#onHold]
     this.#onHold = []
     for (const job of waiting) {

@@ -7,6 +7,7 @@
  */
 
 import type { BouncePolicy } from '../contract/bounce.ts'
+import type { Coordination } from '../contract/coordination.ts'
 import type { Transport } from '../contract/delivery.ts'
 import {
   type InstanceSpec,
@@ -29,6 +30,7 @@ import type { Timer, World } from '../runtime/world.ts'
 import { type AcceptanceLimits, defaultAcceptanceLimits } from './acceptance.ts'
 import { Bouncer } from './bouncer.ts'
 import { Router } from './delivery/router.ts'
+import { DestinationShares } from './destination-shares.ts'
 import { Dispatcher, type DispatchPolicy, type Transports } from './dispatcher.ts'
 import { Handover, type HandoverDoors } from './handover/handover.ts'
 import { IdIndex } from './id-index.ts'
@@ -48,6 +50,8 @@ export interface QueueInstanceParts {
   readonly transports: Transports
   /** Of a layout and the instance's pool in it. */
   readonly bouncePolicyOf: (cluster: string, pool: PoolSpec) => BouncePolicy
+  /** Where shares of the cluster's limits are asked for; absent, the instance keeps to its floors. */
+  readonly coordination?: Coordination
   /** The journal failed: exit and start again. */
   readonly onFatal: (why: string) => void
   /** Loaded once mail is to be handed over, or taken. */
@@ -95,6 +99,7 @@ export class QueueInstance {
   readonly #ids = new IdIndex()
   readonly #store: JournalStore
   readonly #dispatcher: Dispatcher
+  readonly #shares: DestinationShares
   readonly #bouncer: Bouncer
   readonly #intake: Intake
   readonly #server: QmtpServer
@@ -127,6 +132,7 @@ export class QueueInstance {
       { live: this.#live, ids: this.#ids, onFatal: (error) => this.#fatal(error) },
       this.#limits.store,
     )
+    this.#shares = new DestinationShares(world.clock, parts.id, parts.layout)
     this.#dispatcher = new Dispatcher(aging, {
       instance: parts.id,
       store: this.#store,
@@ -134,6 +140,7 @@ export class QueueInstance {
       transports: parts.transports,
       ledger,
       policy: this.#policy(),
+      gate: this.#shares.gate,
       onFailed: (message) => this.#bouncer.report(message),
     })
     this.#intake = new Intake(aging, {
@@ -200,6 +207,7 @@ export class QueueInstance {
       damaged: recovered.damage.length,
     })
     this.#handover.start()
+    if (this.#parts.coordination !== undefined) this.#shares.start(this.#parts.coordination, this.#dispatcher)
     return recovered
   }
 
@@ -207,6 +215,7 @@ export class QueueInstance {
   async stop(): Promise<void> {
     this.#phase = 'stopping'
     this.#diskTimer?.cancel()
+    this.#shares.stop()
     this.#refuseOrNot()
     await this.#server.close()
     this.#bouncer.stop()
@@ -227,6 +236,7 @@ export class QueueInstance {
     this.#bouncePolicy = this.#parts.bouncePolicyOf(layout.cluster, pool)
     this.#intake.limits = acceptanceLimitsOf(pool)
     this.#server.apply(this.#spec.acceptFrom, this.#listenLimits(pool))
+    this.#shares.apply(layout)
     this.#dispatcher.apply(this.#policy())
     this.#handover.apply(layout)
   }

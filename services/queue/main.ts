@@ -53,14 +53,14 @@ async function makeMailboxes(world: World, root: string, mailboxes: readonly str
 }
 
 async function build(surroundings: TierSurroundings, id: string, state: string): Promise<Tier> {
-  const { world, layout, ledger, onFatal } = surroundings
+  const { world, layout, ledger, onFatal, coordination } = surroundings
   const spec = instanceOf(layout, id)
   if (spec === undefined) throw new Error(`the layout has no instance ${id}`)
   const pool = poolOf(layout, spec.pool)
   if (pool.deliver.kind === 'maildir') await makeMailboxes(world, `${state}/mailboxes`, pool.mailboxes)
   const transports = transportsOf(world, layout, id, state)
   const bouncePolicyOf = (cluster: string, own: PoolSpec) => new QmailBouncePolicy(bounceOptionsOf(cluster, own))
-  const parts = { layout, id, state, ledger, transports, bouncePolicyOf, onFatal }
+  const parts = { layout, id, state, ledger, transports, bouncePolicyOf, onFatal, coordination }
   const instance = new QueueInstance(world, { ...parts, handoverDoors: () => handoverDoors(world) })
   return {
     start: () => instance.start(),

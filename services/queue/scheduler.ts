@@ -4,9 +4,10 @@
  * A job is one message to one destination. Jobs wait by due time; once due they stand at their destination, nearest deadline
  * first. Destinations take turns, one start each, so that a slow or dead one holds up nobody else; each may have so many
  * jobs running, and all together so many. A destination that fails to connect again and again rests for a while, longer
- * each time, and its jobs with it.
+ * each time, and its jobs with it. A destination that the cluster limits waits at its gate, whatever its own limits.
  */
 
+import type { CeilingGate, Gate } from './ceiling-gate.ts'
 import { Heap } from './heap.ts'
 
 export interface Job {
@@ -36,6 +37,8 @@ interface Lane<J extends Job> {
   restsUntil: number
   /** Stands in the ring of those that can start something. */
   inRing: boolean
+  /** The cluster's limit on it. */
+  gate: Gate | undefined
 }
 
 export class Scheduler<J extends Job> {
@@ -44,11 +47,17 @@ export class Scheduler<J extends Job> {
   readonly #resting = new Heap<Lane<J>>()
   readonly #lanes = new Map<string, Lane<J>>()
   #ring: Lane<J>[] = []
+  readonly #gate: CeilingGate | undefined
+  /** Turned back at their gates: looked at again at each start. */
+  #gated: Lane<J>[] = []
   #running = 0
   #waiting = 0
+  /** When `start` was asked last. */
+  #startedAt = 0
 
-  constructor(limits: SchedulerLimits) {
+  constructor(limits: SchedulerLimits, gate?: CeilingGate) {
     this.#limits = limits
+    this.#gate = gate
   }
 
   set limits(limits: SchedulerLimits) {
@@ -77,6 +86,7 @@ export class Scheduler<J extends Job> {
 
   /** The next job to run, or undefined where nothing is due or everything is at its limit. */
   start(now: number): J | undefined {
+    this.#startedAt = now
     this.#wake(now)
     if (this.#running >= this.#limits.concurrency) return undefined
     for (;;) {
@@ -84,11 +94,17 @@ export class Scheduler<J extends Job> {
       if (lane === undefined) return undefined
       lane.inRing = false
       if (!this.#canStart(lane, now)) continue
+      if (lane.gate !== undefined && this.#gate?.mayStart(lane.gate, now) === false) {
+        this.#gated.push(lane)
+        lane.inRing = true
+        continue
+      }
       const job = lane.due.pop()
       if (job === undefined) continue
       lane.running++
       this.#running++
       this.#waiting--
+      if (lane.gate !== undefined) this.#gate?.started(lane.gate, now)
       this.#enter(lane, now)
       return job
     }
@@ -99,6 +115,7 @@ export class Scheduler<J extends Job> {
     const lane = this.#lane(job.destination)
     lane.running--
     this.#running--
+    if (lane.gate !== undefined) this.#gate?.ended(lane.gate)
     if (connected) lane.failures = 0
     else this.#failed(lane, now)
     if (lane.running === 0 && lane.due.size === 0 && lane.failures === 0) this.#forget(lane)
@@ -107,7 +124,13 @@ export class Scheduler<J extends Job> {
 
   /** When `start` should be asked again though nothing ends; Infinity: never. */
   nextAt(): number {
-    return Math.min(this.#later.leastKey(), this.#resting.leastKey())
+    let at = Math.min(this.#later.leastKey(), this.#resting.leastKey())
+    for (const { gate } of this.#gated) {
+      const gateAt = gate === undefined ? 0 : (this.#gate?.nextAt(gate) ?? 0)
+      // One that waits for a share or an end rather than its turn is looked at when that comes.
+      if (gateAt > this.#startedAt) at = Math.min(at, gateAt)
+    }
+    return at
   }
 
   /** Everything waits again as if just due: the operator's "try now" (qmail-send's ALRM). */
@@ -126,16 +149,46 @@ export class Scheduler<J extends Job> {
     for (const lane of this.#lanes.values()) jobs.push(...lane.due.drain())
     this.#waiting = 0
     this.#ring = []
+    this.#gated = []
     for (const lane of this.#lanes.values()) lane.inRing = false
     return jobs
   }
 
+  /** The cluster's limits have changed: what runs counts under the new ones. */
+  regate(): void {
+    for (const lane of this.#lanes.values()) {
+      lane.gate = this.#gate?.gateOf(lane.key)
+      if (lane.gate !== undefined) lane.gate.running += lane.running
+    }
+  }
+
+  /** Due jobs by the destination of their limit. */
+  dueAtGates(): ReadonlyMap<string, number> {
+    const due = new Map<string, number>()
+    if (this.#gate?.isOpen !== false) return due
+    for (const { gate, due: jobs } of this.#lanes.values()) {
+      if (gate === undefined) continue
+      due.set(gate.limit.destination, (due.get(gate.limit.destination) ?? 0) + jobs.size)
+    }
+    return due
+  }
+
   #wake(now: number): void {
+    if (this.#gated.length > 0) this.#passGates(now)
     while (this.#later.leastKey() <= now) this.#makeDue(this.#later.pop()!, now)
     while (this.#resting.leastKey() <= now) {
       const lane = this.#resting.pop()!
       if (lane.running === 0 && lane.due.size === 0) this.#forget(lane)
       else this.#enter(lane, now)
+    }
+  }
+
+  #passGates(now: number): void {
+    const gated = this.#gated
+    this.#gated = []
+    for (const lane of gated) {
+      if (lane.gate !== undefined && this.#gate?.mayStart(lane.gate, now) === false) this.#gated.push(lane)
+      else this.#ring.push(lane)
     }
   }
 
@@ -148,7 +201,15 @@ export class Scheduler<J extends Job> {
   #lane(key: string): Lane<J> {
     let lane = this.#lanes.get(key)
     if (lane === undefined) {
-      lane = { key, due: new Heap<J>(), running: 0, failures: 0, restsUntil: 0, inRing: false }
+      lane = {
+        key,
+        due: new Heap<J>(),
+        running: 0,
+        failures: 0,
+        restsUntil: 0,
+        inRing: false,
+        gate: this.#gate?.gateOf(key),
+      }
       this.#lanes.set(key, lane)
     }
     return lane

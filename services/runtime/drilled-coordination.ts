@@ -16,6 +16,7 @@ import type {
   WriteResult,
 } from '../contract/coordination.ts'
 import type { Drills } from './drills.ts'
+import type { CoordinationLinks } from './open-coordination.ts'
 
 export class DrilledCoordination implements Coordination {
   readonly #real: Coordination
@@ -131,6 +132,20 @@ export class DrilledCoordination implements Coordination {
     if (this.#isGone) return { kind: 'unreachable' }
     const result = await write()
     return this.#isGone ? { kind: 'unreachable' } : result
+  }
+}
+
+/** The links of a process whose shared one can play gone. With NATS, this host's hub goes on: it is not what is drilled. */
+export function drilledLinks(links: CoordinationLinks, drills: Drills): CoordinationLinks {
+  const shared = new DrilledCoordination(links.shared, drills)
+  return {
+    shared,
+    all: links.all.map((link) => (link === links.shared ? shared : link)),
+    get trouble() {
+      const at = drills.goneSince('coordination')
+      return at === undefined ? links.trouble : { why: 'a drill is running', at }
+    },
+    close: () => links.close(),
   }
 }
 

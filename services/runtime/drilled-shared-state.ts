@@ -8,6 +8,7 @@ import {
   type GreylistTerms,
   type GreylistVerdict,
   gone,
+  type NotedHints,
   type RateTerms,
   type RateVerdict,
   type Reputation,
@@ -64,6 +65,14 @@ export class DrilledSharedState implements SharedState {
 
   takeContents(contents: readonly string[], answered: Answered<ReadonlySet<string>>): void {
     this.#ask<ReadonlySet<string>>((answer) => this.#real.takeContents(contents, answer), answered)
+  }
+
+  noteHints(hints: readonly string[], ttlMs: number, answered: Answered<true>): void {
+    this.#ask<true>((answer) => this.#real.noteHints(hints, ttlMs, answer), answered)
+  }
+
+  hintsSince(mark: number, answered: Answered<NotedHints>): void {
+    this.#ask<NotedHints>((answer) => this.#real.hintsSince(mark, answer), answered)
   }
 
   close(): void {

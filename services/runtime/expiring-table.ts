@@ -24,6 +24,11 @@ export class ExpiringTable<Value> {
     return row === undefined || row.until <= now ? undefined : row.value
   }
 
+  /** In the order they were set. */
+  entries(now: number): readonly (readonly [string, Value])[] {
+    return [...this.#rows].flatMap(([key, { value, until }]) => (until > now ? [[key, value] as const] : []))
+  }
+
   set(key: string, value: Value, now: number, ttlMs: number): void {
     this.#rows.delete(key)
     this.#rows.set(key, { value, until: now + ttlMs })

@@ -12,6 +12,7 @@ import {
   type GreylistTerms,
   type GreylistVerdict,
   known,
+  type NotedHints,
   type RateTerms,
   type RateVerdict,
   type Reputation,
@@ -107,6 +108,17 @@ export class FallbackSharedState implements SharedState {
   takeContents(contents: readonly string[], answered: Answered<ReadonlySet<string>>): void {
     const state = this.#server ?? this.#local
     state.takeContents(contents, answered)
+  }
+
+  /** As with contents. */
+  noteHints(hints: readonly string[], ttlMs: number, answered: Answered<true>): void {
+    const state = this.#server ?? this.#local
+    state.noteHints(hints, ttlMs, answered)
+  }
+
+  hintsSince(mark: number, answered: Answered<NotedHints>): void {
+    const state = this.#server ?? this.#local
+    state.hintsSince(mark, answered)
   }
 
   close(): void {

@@ -10,7 +10,10 @@ import {
   type GreylistTerms,
   type GreylistVerdict,
   gone,
+  hintsMax,
+  hintsPerCallMax,
   known,
+  type NotedHints,
   type RateTerms,
   type RateVerdict,
   type Reputation,
@@ -22,7 +25,7 @@ import {
 } from '../contract/shared-state.ts'
 import type { ByteString } from '../protocol/byte-string.ts'
 import { ExpiringTable } from './expiring-table.ts'
-import { entryKey } from './shared-state-key.ts'
+import { entryKey, hintName } from './shared-state-key.ts'
 import {
   checkGreylist,
   checkRate,
@@ -54,6 +57,9 @@ export class LocalSharedState implements SharedState {
   readonly #triplets: ExpiringTable<'passed' | number>
   readonly #reputations: ExpiringTable<Reputation & { readonly at: number }>
   readonly #contents: ExpiringTable<true>
+  /** Names of hints by the number of their noting. */
+  readonly #hints: ExpiringTable<number>
+  #hintsNoted = 0
   #closed = false
 
   constructor(clock: Clock, limits: LocalSharedStateLimits = standardLocalLimits) {
@@ -64,6 +70,7 @@ export class LocalSharedState implements SharedState {
     this.#triplets = new ExpiringTable(limits.entriesMax)
     this.#reputations = new ExpiringTable(limits.entriesMax)
     this.#contents = new ExpiringTable(limits.entriesMax)
+    this.#hints = new ExpiringTable(hintsMax)
   }
 
   takeRate(terms: RateTerms, subject: ByteString, cost: number, answered: Answered<RateVerdict>): void {
@@ -149,6 +156,20 @@ export class LocalSharedState implements SharedState {
       taken.add(content)
     }
     answered(known(taken))
+  }
+
+  noteHints(hints: readonly string[], ttlMs: number, answered: Answered<true>): void {
+    checkTtl(ttlMs)
+    if (this.#closed) return answered(closed)
+    for (const hint of hints) this.#hints.set(hintName(hint), ++this.#hintsNoted, this.#clock.monotonic(), ttlMs)
+    answered(known(true))
+  }
+
+  hintsSince(mark: number, answered: Answered<NotedHints>): void {
+    if (this.#closed) return answered(closed)
+    const found = this.#hints.entries(this.#clock.monotonic()).filter(([, number]) => number > mark)
+    const given = found.slice(0, hintsPerCallMax)
+    answered(known({ names: given.map(([name]) => name), mark: given.at(-1)?.[1] ?? mark }))
   }
 
   close(): void {

@@ -34,9 +34,9 @@ export function bucketOf(key: string): Bucket {
   return bucketOfKind(keyKindOf(key))
 }
 
-/** Of a prefix that may span several kinds, as '' does. */
+/** Of every key below a prefix: only '' spans several kinds. */
 export function bucketsOf(prefix: string): readonly Bucket[] {
-  return prefix.includes('/') ? [bucketOf(prefix)] : buckets
+  return prefix === '' ? buckets : [bucketOf(prefix)]
 }
 
 export function maxAgeMsOf(kind: KeyKind, lifetimes: KeyLifetimes): number {

@@ -51,6 +51,8 @@ export interface NatsCoordinationParts {
   readonly client: string
   /** Makes the buckets where they are missing, and gives them their form. */
   readonly makesBuckets: boolean
+  /** Copies of each record. Absent: three on a cluster, else one. */
+  readonly replicas?: number
   readonly lifetimes?: KeyLifetimes
   readonly pollMs?: number
   readonly reconnectMsMax?: number
@@ -193,10 +195,10 @@ export class NatsCoordination implements Coordination {
   }
 
   async #dial(): Promise<void> {
-    const { servers, tls, client, callTimeoutMs = callTimeoutMsDefault } = this.#parts
+    const { tls, client, callTimeoutMs = callTimeoutMsDefault } = this.#parts
     try {
       const link = await NatsLink.open({
-        servers,
+        servers: this.#shuffled(),
         ...(tls === undefined ? {} : { tls }),
         authentication: await this.#parts.authentication(),
         name: `qmq ${client}`,
@@ -212,12 +214,22 @@ export class NatsCoordination implements Coordination {
     }
   }
 
+  /** So that clients spread over the servers. */
+  #shuffled(): readonly string[] {
+    const { servers, random } = this.#parts
+    return servers
+      .map((server) => ({ server, place: random.below(1_000_000) }))
+      .toSorted((one, other) => one.place - other.place)
+      .map(({ server }) => server)
+  }
+
   #linked(link: NatsLink): void {
     this.#link = link
     this.#bases.clear()
     this.#tell(undefined)
     this.#exchange.linked(link)
     for (const standing of this.#watches) this.#listen(link, standing)
+    this.#keepBuckets(link)
     const since = this.#parts.clock.monotonic()
     link.closed
       .then((why) => {
@@ -230,6 +242,19 @@ export class NatsCoordination implements Coordination {
         this.#dialLater()
       })
       .catch((error: unknown) => this.#tell(errorText(error)))
+  }
+
+  /** All buckets, whichever we use ourselves, for as long as this link lasts: others wait for them, and one may be lost at any time. */
+  #keepBuckets(link: NatsLink): void {
+    const { makesBuckets, clock, pollMs = pollMsDefault } = this.#parts
+    if (!makesBuckets || this.#link !== link) return
+    const form = this.#reading(async () => {
+      for (const bucket of bucketsOf('')) {
+        this.#bases.delete(bucket.kind)
+        await this.#baseOf(link, bucket)
+      }
+    })
+    form.catch(() => {}).finally(() => clock.after(pollMs, () => this.#keepBuckets(link)))
   }
 
   /** Half of the pause is chance, so that a cluster does not come back as one. */
@@ -364,11 +389,12 @@ export class NatsCoordination implements Coordination {
   async #baseOf(link: NatsLink, bucket: Bucket): Promise<number> {
     const known = this.#bases.get(bucket.kind)
     if (known !== undefined) return known
-    const { makesBuckets, lifetimes = keyLifetimes } = this.#parts
+    const { makesBuckets, replicas, lifetimes = keyLifetimes } = this.#parts
     const maxAgeMs = maxAgeMsOf(bucket.kind, lifetimes)
     if (makesBuckets) {
       const changes = changeSubject(bucket)
-      await link.formBucket({ stream: bucket.stream, subjects: `${bucket.prefix}>`, maxAgeMs, changes })
+      const form = { stream: bucket.stream, subjects: `${bucket.prefix}>`, maxAgeMs, changes }
+      await link.formBucket({ ...form, ...(replicas === undefined ? {} : { replicas }) })
     }
     const facts = await link.bucketFacts(bucket.stream)
     const base = revisionBase(facts.createdMs)

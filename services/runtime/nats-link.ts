@@ -25,6 +25,7 @@ import {
   usernamePasswordAuthenticator,
 } from 'nats'
 import { errorText } from '../protocol/failure.ts'
+import { ipBytes } from '../settings/network.ts'
 
 /** `conflict`: another write came first. `absent`: there is no such bucket or key. `lost`: no answer that says anything. */
 export type LinkErrorKind = 'conflict' | 'absent' | 'lost'
@@ -47,7 +48,7 @@ export type LinkAuthentication =
   | { readonly kind: 'credentials'; readonly text: string }
 
 export interface LinkOptions {
-  /** `host:port`; tried in random order. */
+  /** `host:port`; tried in this order. */
   readonly servers: readonly string[]
   /** Absent: TLS only where the server asks for it. Files are PEM. */
   readonly tls?: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string }
@@ -81,6 +82,8 @@ export interface BucketForm {
   readonly subjects: string
   readonly maxAgeMs: number
   readonly changes: string
+  /** Absent: three on a cluster, else one. */
+  readonly replicas?: number
 }
 
 export interface StoredMessage {
@@ -127,9 +130,25 @@ export class NatsLink {
 
   /** Rejects in words where no server can be reached, or none lets us in. */
   static async open(options: LinkOptions): Promise<NatsLink> {
+    let failure: unknown
+    for (const server of options.servers) {
+      try {
+        return await NatsLink.#openTo(server, options)
+      } catch (error) {
+        failure = error
+      }
+    }
+    throw failure
+  }
+
+  /** One server at a time: the package knows no name to check the certificate of an address by. */
+  static async #openTo(server: string, options: LinkOptions): Promise<NatsLink> {
+    const host = server.slice(0, server.lastIndexOf(':')).replace(/^\[|\]$/g, '')
+    const checked = ipBytes(host) === undefined ? {} : { host }
     const connection = await connect({
-      servers: [...options.servers],
-      ...(options.tls === undefined ? {} : { tls: options.tls }),
+      servers: [server],
+      ignoreClusterUpdates: true,
+      ...(options.tls === undefined ? {} : { tls: { ...options.tls, ...checked } }),
       ...authenticatorOf(options.authentication),
       name: options.name,
       inboxPrefix: options.inboxPrefix,
@@ -210,6 +229,11 @@ export class NatsLink {
     }
   }
 
+  /** Resolves when the server has seen all that was published. */
+  async flush(): Promise<void> {
+    await inOurWords(this.#connection.flush())
+  }
+
   /** Sends what was published, then ends. */
   async close(): Promise<void> {
     if (this.#connection.isClosed()) return
@@ -227,7 +251,7 @@ export class NatsLink {
       max_msgs_per_subject: 1,
       max_age: nanos(form.maxAgeMs),
       duplicate_window: nanos(form.maxAgeMs === 0 ? duplicateWindowMs : Math.min(duplicateWindowMs, form.maxAgeMs)),
-      num_replicas: this.#connection.info?.cluster === undefined ? 1 : clusterReplicas,
+      num_replicas: form.replicas ?? (this.#connection.info?.cluster === undefined ? 1 : clusterReplicas),
       allow_rollup_hdrs: true,
       allow_direct: true,
       deny_delete: true,

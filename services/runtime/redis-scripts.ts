@@ -7,8 +7,18 @@
  */
 
 import type { GreylistVerdict, RateVerdict, Reputation, SlotVerdict } from '../contract/shared-state.ts'
+import { hintsMax, hintsPerCallMax, type NotedHints } from '../contract/shared-state.ts'
 
-export type ScriptName = 'qmqRate' | 'qmqSlot' | 'qmqFree' | 'qmqGreylist' | 'qmqReputation' | 'qmqKeep' | 'qmqTake'
+export type ScriptName =
+  | 'qmqRate'
+  | 'qmqSlot'
+  | 'qmqFree'
+  | 'qmqGreylist'
+  | 'qmqReputation'
+  | 'qmqKeep'
+  | 'qmqTake'
+  | 'qmqNote'
+  | 'qmqHints'
 
 /** Content ids in one call: a script holds up the whole server while it runs. */
 export const keysPerCallMax = 500
@@ -119,6 +129,32 @@ return taken
 `
 
 /** `numberOfKeys` absent: it is the first argument. */
+/** ARGV: ttlMs, then names. Value: names by the time they were noted, each later than all before, so that a mark stands between two. */
+const note = `
+local at = now()
+ours(redis.pcall('ZREMRANGEBYSCORE', KEYS[1], '-inf', exact(at - ARGV[1])))
+local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+at = math.max(at, finite(last[2]) or 0)
+for index = 2, #ARGV do
+  at = at + 0.001
+  redis.call('ZADD', KEYS[1], exact(at), ARGV[index])
+end
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -${hintsMax + 1})
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+`
+
+/** ARGV: mark. Answers the new mark, then names. */
+const hints = `
+local found = ours(redis.pcall('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ${hintsPerCallMax})) or {}
+local told = {ARGV[1]}
+for index = 1, #found, 2 do
+  told[#told + 1] = found[index]
+  told[1] = found[index + 1]
+end
+return told
+`
+
 export const redisScripts: Readonly<Record<ScriptName, { readonly lua: string; readonly numberOfKeys?: number }>> = {
   qmqRate: { lua: begin + rate, numberOfKeys: 1 },
   qmqSlot: { lua: begin + slot, numberOfKeys: 1 },
@@ -127,6 +163,8 @@ export const redisScripts: Readonly<Record<ScriptName, { readonly lua: string; r
   qmqReputation: { lua: begin + reputation, numberOfKeys: 1 },
   qmqKeep: { lua: keep },
   qmqTake: { lua: take },
+  qmqNote: { lua: begin + note, numberOfKeys: 1 },
+  qmqHints: { lua: begin + hints, numberOfKeys: 1 },
 }
 
 /** In the order of the ACL: how scripts are called, then what they call. */
@@ -134,6 +172,7 @@ export const scriptCommands: readonly string[] = [
   ...['eval', 'evalsha'],
   ...['time', 'get', 'set', 'del', 'pexpire'],
   ...['zremrangebyscore', 'zcard', 'zscore', 'zadd', 'zrem'],
+  ...['zremrangebyrank', 'zrangebyscore', 'zrevrange'],
   ...['hmget', 'hset'],
 ]
 
@@ -171,6 +210,13 @@ export function readKept(reply: unknown): true | undefined {
 export function readTaken(reply: unknown, keys: number): readonly boolean[] | undefined {
   if (!Array.isArray(reply) || reply.length !== keys || !reply.every(isFlag)) return undefined
   return reply.map((flag) => flag === 1)
+}
+
+export function readHints(reply: unknown): NotedHints | undefined {
+  if (!Array.isArray(reply) || reply.length > hintsPerCallMax + 1) return undefined
+  const [mark, ...names] = reply.map(String)
+  const sum = sumOf(mark)
+  return sum === undefined ? undefined : { mark: sum, names }
 }
 
 function pairOf(reply: unknown): readonly unknown[] {

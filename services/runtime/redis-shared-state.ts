@@ -2,7 +2,7 @@
  * The door to ioredis: shared state in a Redis or Valkey server (6.2 and 7.2 or later).
  *
  * Nothing waits for the server: a call is answered by its deadline, a call without a connection at once. A connection counts
- * as open only after a script of ours has answered in time; after a few misses in a row it is given up and made anew, with the
+ * as open only after a script of ours has written in time, which a read-only server and one without memory refuse; after a few misses in a row it is given up and made anew, with the
  * credentials as they are then. The client's own queue, resending and reconnecting are off: what is late is not wanted any more.
  */
 
@@ -14,7 +14,7 @@ import { errorText } from '../protocol/failure.ts'
 import { RespGuard } from '../protocol/resp-guard.ts'
 import { PendingCalls } from './pending-calls.ts'
 import { Redial } from './redial.ts'
-import { keysPerCallMax, readTaken, redisScripts, type ScriptName } from './redis-scripts.ts'
+import { keysPerCallMax, readKept, redisScripts, type ScriptName } from './redis-scripts.ts'
 import { type ReplyReader, ScriptedSharedState, type ScriptWords } from './scripted-shared-state.ts'
 import type { Clock, World } from './world.ts'
 
@@ -22,6 +22,7 @@ import type { Clock, World } from './world.ts'
 export interface RedisAccess {
   readonly host: string
   readonly port: number
+  readonly database?: number
   readonly user?: string
   readonly password?: string
   /** PEM. Present: the connection is TLS, and the server's certificate is verified for `host`. */
@@ -177,16 +178,18 @@ class Link {
 
   /** Rejects where the server does not do what we need, in time. */
   async open(probeKey: string): Promise<void> {
-    const { user, password } = this.#access
+    const { user, password, database = 0 } = this.#access
     const patience = this.#clock.after(openMsMax, () => this.#lost(`not open within ${openMsMax} ms`))
     try {
       await this.#client.connect()
       if (user !== undefined || password !== undefined) {
         await this.#client.call('auth', ...(user === undefined ? [] : [user]), password ?? '')
       }
+      // Not asked where it is the usual one, so that a user need not have the right to change it.
+      if (database !== 0) await this.#client.call('select', database)
       const asked = this.#clock.monotonic()
-      const reply = await this.run('qmqTake', [1, probeKey])
-      if (readTaken(reply, 1) === undefined) throw new Error('a reply that is no answer')
+      const reply = await this.run('qmqKeep', [1, probeKey, 1])
+      if (readKept(reply) === undefined) throw new Error('a reply that is no answer')
       if (this.#clock.monotonic() - asked > this.#deadlineMs) throw new Error(`slower than ${this.#deadlineMs} ms`)
     } finally {
       patience.cancel()

@@ -25,6 +25,11 @@ export function loadDefinition(...files: readonly string[]): RpcDefinition {
   return definition
 }
 
+/** The same files, and others by their paths, for those who want to know what is served: with the names as they are published. */
+export function describeFiles(files: readonly string[]): RpcDefinition {
+  return loadSync([...files], { keepCase: true, longs: Number, enums: String, includeDirs: [folder] })
+}
+
 /** `qmq.v1.HandoverService`. */
 export function serviceIn(definition: RpcDefinition, name: string): RpcService {
   const service = definition[name]

@@ -6,8 +6,8 @@
  */
 
 import { ReflectionService } from '@grpc/reflection'
-import { HealthImplementation, service as healthService } from 'grpc-health-check'
-import { type RpcDefinition, serviceNames } from './rpc-definition.ts'
+import { HealthImplementation, service as healthService, protoPath } from 'grpc-health-check'
+import { describeFiles, serviceNames } from './rpc-definition.ts'
 
 interface ServiceTaker {
   // biome-ignore lint/suspicious/noExplicitAny: the packages' own types of a server do not agree with one another.
@@ -21,7 +21,9 @@ export const introspectionMethods: readonly string[] = [
   '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
 ]
 
-export function addReflection(server: ServiceTaker, definition: RpcDefinition): void {
+/** Of the services of these files, and of health. */
+export function addReflection(server: ServiceTaker, files: readonly string[]): void {
+  const definition = describeFiles([...files, protoPath])
   new ReflectionService(definition, { services: [...serviceNames(definition)] }).addToServer(server)
 }
 

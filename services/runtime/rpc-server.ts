@@ -25,7 +25,7 @@ import {
   type UntypedHandleCall,
 } from '@grpc/grpc-js'
 import { reportHandlerFailure } from './handler-failure.ts'
-import type { RpcDefinition, RpcService } from './rpc-definition.ts'
+import type { RpcService } from './rpc-definition.ts'
 import { identityNames, type RpcCaller, type RpcTls } from './rpc-identity.ts'
 import { addReflection, RpcHealth } from './rpc-introspection.ts'
 import { shortSocketPath } from './socket-path.ts'
@@ -97,8 +97,8 @@ export interface RpcServerOptions {
   readonly place: RpcPlace
   readonly log: Log
   readonly offers: readonly RpcServiceOffer[]
-  /** With reflection and health of these services. */
-  readonly introspection?: RpcDefinition
+  /** Files of `contract/proto/` whose services are told of by reflection, and their health. */
+  readonly introspection?: readonly string[]
   /** Why this caller may not call this method; undefined where he may. */
   readonly admit: (method: string, caller: RpcCaller) => RpcRefusal | undefined
   readonly messageBytesMax: number

@@ -8,7 +8,9 @@ import {
   type Answered,
   type GreylistTerms,
   type GreylistVerdict,
+  hintsPerCallMax,
   known,
+  type NotedHints,
   type RateTerms,
   type RateVerdict,
   type Reputation,
@@ -21,7 +23,7 @@ import {
 import type { ByteString } from '../protocol/byte-string.ts'
 import { textsDigest } from './digest.ts'
 import * as scripts from './redis-scripts.ts'
-import { type EntryKind, entryKey, keyPrefix } from './shared-state-key.ts'
+import { type EntryKind, entryKey, hintName, keyPrefix } from './shared-state-key.ts'
 import {
   checkGreylist,
   checkRate,
@@ -52,7 +54,7 @@ export abstract class ScriptedSharedState implements SharedState {
     answered: Answered<Value>,
   ): void
 
-  /** A key that holds nothing, for a first call. */
+  /** A key for a first call, which nobody reads. */
   protected get probeKey(): string {
     return `${this.#prefix}probe`
   }
@@ -107,6 +109,20 @@ export abstract class ScriptedSharedState implements SharedState {
     )
   }
 
+  noteHints(hints: readonly string[], ttlMs: number, answered: Answered<true>): void {
+    checkTtl(ttlMs)
+    const parts = new Parts<true, true>(hints.map(hintName), answered, () => true, hintsPerCallMax)
+    parts.ask((names, part) => this.ask('qmqNote', [this.#hintsKey, ttlMs, ...names], scripts.readKept, part))
+  }
+
+  hintsSince(mark: number, answered: Answered<NotedHints>): void {
+    this.ask('qmqHints', [this.#hintsKey, mark], scripts.readHints, answered)
+  }
+
+  get #hintsKey(): string {
+    return this.#key('hints', 'all', [])
+  }
+
   #key(kind: EntryKind, name: string, subject: readonly string[]): string {
     return this.#prefix + entryKey(kind, name, subject)
   }
@@ -133,20 +149,28 @@ class Parts<Part, Value> {
   readonly #keys: readonly string[]
   readonly #answered: Answered<Value>
   readonly #together: (parts: readonly Part[]) => Value
+  readonly #perCallMax: number
 
-  constructor(keys: readonly string[], answered: Answered<Value>, together: (parts: readonly Part[]) => Value) {
+  constructor(
+    keys: readonly string[],
+    answered: Answered<Value>,
+    together: (parts: readonly Part[]) => Value,
+    perCallMax = scripts.keysPerCallMax,
+  ) {
     this.#keys = keys
     this.#answered = answered
     this.#together = together
+    this.#perCallMax = perCallMax
   }
 
   ask(askOne: (keys: readonly string[], answered: Answered<Part>) => void): void {
     const parts: Part[] = []
-    let lacking = Math.ceil(this.#keys.length / scripts.keysPerCallMax)
+    const step = this.#perCallMax
+    let lacking = Math.ceil(this.#keys.length / step)
     if (lacking === 0) return this.#answered(known(this.#together(parts)))
     let lost: { readonly kind: 'gone'; readonly why: string } | undefined
-    for (let index = 0, from = 0; from < this.#keys.length; index++, from += scripts.keysPerCallMax) {
-      askOne(this.#keys.slice(from, from + scripts.keysPerCallMax), (answer) => {
+    for (let index = 0, from = 0; from < this.#keys.length; index++, from += step) {
+      askOne(this.#keys.slice(from, from + step), (answer) => {
         if (answer.kind === 'known') parts[index] = answer.value
         else lost = answer
         if (--lacking === 0) this.#answered(lost ?? known(this.#together(parts)))

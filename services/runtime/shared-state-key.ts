@@ -6,7 +6,7 @@
 
 import { textsDigest } from './digest.ts'
 
-export type EntryKind = 'rate' | 'slot' | 'grey' | 'reputation' | 'content'
+export type EntryKind = 'rate' | 'slot' | 'grey' | 'reputation' | 'content' | 'hints'
 
 const namePattern = /^[a-z][a-z0-9-]{0,39}$/
 
@@ -14,6 +14,11 @@ const namePattern = /^[a-z][a-z0-9-]{0,39}$/
 export function entryKey(kind: EntryKind, name: string, subject: readonly string[]): string {
   if (!namePattern.test(name)) throw new Error(`${name} is no name for shared state`)
   return `${kind}:${name}:${textsDigest(subject)}`
+}
+
+/** A hint as stores show it: what peers send is in it as a digest. */
+export function hintName(hint: string): string {
+  return textsDigest([hint])
 }
 
 /** All keys of one cluster; what is in braces puts them into one slot where the server is a Redis cluster. */

@@ -3,7 +3,8 @@
  *
  * Exit codes: 0 stopped when asked, 70 a defect of ours (uncaught), 75 a disk that failed or a start that may succeed later. The
  * supervisor starts it again after each, unless it asked for the end itself. The parent's channel closing means stop: a new parent starts a new
- * process, which waits here for the lock until this one has finished. Coordination is never waited for.
+ * process, which waits here for the lock until this one has finished. Coordination is never waited for: with all of it gone, mail is
+ * carried by the last layout on disk. Layouts are taken from every link there is, and only where they are signed (`layout-intake.ts`).
  */
 
 import { flushCompileCache } from 'node:module'
@@ -19,18 +20,24 @@ import {
 import { readDrillOrder } from '../contract/drill.ts'
 import type { Layout } from '../contract/layout.ts'
 import { heartbeatMs, type InstanceState, type OperationName } from '../contract/operations.ts'
+import { stateRecord } from '../contract/state-record.ts'
 import { errorText } from '../protocol/failure.ts'
-import { readLayout } from '../settings/layout-record.ts'
-import { DrilledCoordination } from './drilled-coordination.ts'
+import { drilledLinks } from './drilled-coordination.ts'
 import { Drills } from './drills.ts'
 import { EmbeddedCoordination } from './embedded-coordination.ts'
 import { hasParentChannel, parentChannel } from './embedded-ipc.ts'
 import { dialHub } from './embedded-socket.ts'
 import { lockHome } from './home-lock.ts'
+import { claimAgainMs, HomeOwner } from './home-owner.ts'
+import { hostIdentity } from './host-identity.ts'
 import { keepAwake } from './keep-awake.ts'
+import { LayoutIntake } from './layout-intake.ts'
 import { LedgerFile } from './ledger-file.ts'
 import { searchLedger } from './ledger-search.ts'
 import { openLog, type ProcessLog } from './log.ts'
+import { type CoordinationLinks, openCoordination } from './open-coordination.ts'
+import { ownedDisk } from './owned-disk.ts'
+import { keepLayoutKeys } from './signed-layout.ts'
 import { systemWorld } from './system-world.ts'
 import { findLayout, homeIn, keepLayoutFile, type TierKind } from './tier-layout.ts'
 import type { World } from './world.ts'
@@ -41,7 +48,7 @@ export interface Tier {
   stop(): Promise<void>
   /** A newer layout of which this place is still part. */
   apply(layout: Layout): void
-  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain' | 'control'>
+  state(): Pick<InstanceState, 'phase' | 'why' | 'listeners' | 'load' | 'pool' | 'drain' | 'control' | 'sharedState'>
   readonly operations: Readonly<Partial<Record<OperationName, Answer>>>
 }
 
@@ -77,6 +84,8 @@ const lockWaitMs = 30_000
 /** Longer than any tier's own patience in `stop`. */
 const stopMsMax = 15_000
 const redialMs = 1000
+/** How long a process that has stopped tries to take its state back. */
+const leaveMsMax = 300
 /** The last replies of a failed instance leave within this. */
 const fatalGraceMs = 100
 export const socketName = 'qmq.sock'
@@ -106,10 +115,11 @@ class TierProcess {
   readonly #parts: TierProcessParts
   readonly #log: ProcessLog
   readonly #end: (code: number) => void
-  readonly #world: World
+  #world: World
   readonly #startedAt: number
   readonly #drills: Drills
-  #coordination: Coordination | undefined
+  #links: CoordinationLinks | undefined
+  #intake: LayoutIntake | undefined
   #tier: Tier | undefined
   #layout: Layout | undefined
   #home = ''
@@ -117,6 +127,7 @@ class TierProcess {
   #stopping: Promise<void> | undefined
   #applying: Promise<void> = Promise.resolve()
   #unlock = () => {}
+  #owner: HomeOwner | undefined
   #ledger: LedgerFile | undefined
 
   constructor(parts: TierProcessParts, log: ProcessLog, end: (code: number) => void) {
@@ -140,8 +151,10 @@ class TierProcess {
     this.#layout = found.layout
     this.#home = found.home
     await this.#world.disk.makeDirectory(found.home)
-    const coordination = this.#coordinate()
+    this.#intake = new LayoutIntake({ world: this.#world, state, home: found.home })
+    const coordination = this.#coordinate(found.layout)
     await this.#lock(found.home)
+    if (tier === 'queue') await this.#own(found.home)
     await this.#keep(found.layout)
     const ledger = new LedgerFile(this.#world, `${found.home}/ledger`)
     this.#ledger = ledger
@@ -185,43 +198,51 @@ class TierProcess {
     }
   }
 
-  #coordinate(): Coordination {
+  /** Other hosts may have mounted the volume that the home is on. Waits for as long as one of them may be its owner. */
+  async #own(home: string): Promise<void> {
+    const { disk, clock, log } = this.#world
+    const onLost = (why: string) => this.#fatal(why)
+    const owner = new HomeOwner({ disk, clock, log, home, host: hostIdentity(), onLost })
+    for (let tries = 0; ; tries++) {
+      const step = await owner.claim()
+      if (step.kind === 'owned') break
+      if (tries === 0) this.#log.warn('home is owned elsewhere, waiting', { home, why: step.why })
+      await this.#sleep(claimAgainMs)
+    }
+    this.#owner = owner
+    this.#world = { ...this.#world, disk: ownedDisk(disk, () => owner.mayAct()) }
+  }
+
+  #coordinate({ coordination: spec }: Layout): Coordination {
     const { clock } = this.#world
-    const socket = `${this.#parts.state}/${socketName}`
-    const link = hasParentChannel()
+    const { state, id } = this.#parts
+    const near = hasParentChannel()
       ? new EmbeddedCoordination({ clock, dial: parentChannel, onLost: (why) => this.#stop(`parent lost: ${why}`) })
-      : new EmbeddedCoordination({ clock, dial: () => dialHub(socket), redialMs })
-    const coordination = new DrilledCoordination(link, this.#drills)
-    this.#coordination = coordination
-    coordination.watch(layoutKey, (change) => {
-      this.#applying = this.#applying
-        .then(() => this.#take(change))
-        .catch((error: unknown) => this.#log.error('layout not taken', { error: errorText(error) }))
-    })
+      : new EmbeddedCoordination({ clock, dial: () => dialHub(`${state}/${socketName}`), redialMs })
+    const links = openCoordination({ world: this.#world, state, spec, client: id, makesBuckets: false, near })
+    this.#links = drilledLinks(links, this.#drills)
+    for (const link of this.#links.all) {
+      link.watch(layoutKey, (change) => {
+        this.#applying = this.#applying
+          .then(() => this.#take(change, link))
+          .catch((error: unknown) => this.#log.error('layout not taken', { error: errorText(error) }))
+      })
+    }
     const beat = () => {
       if (this.#tier !== undefined) this.#announce()
       clock.after(heartbeatMs, beat)
     }
     clock.after(heartbeatMs, beat)
-    return coordination
+    return this.#links.shared
   }
 
-  /** Refuses what is poisoned or older; keeps what it takes before it acts on it. */
-  async #take(change: Change): Promise<void> {
+  /** Keeps what it takes before it acts on it. */
+  async #take(change: Change, link: Coordination): Promise<void> {
     const { tier, id } = this.#parts
     const current = this.#layout
     if (change.key !== layoutKey || change.entry === undefined || current === undefined) return
-    const reading = readLayout(change.entry.value)
-    if (!reading.ok) return this.#log.error('layout refused', { why: reading.why })
-    const { layout } = reading
-    if (layout.epoch < current.epoch) {
-      return this.#log.error('layout refused', { why: `epoch ${layout.epoch} is older than ${current.epoch}` })
-    }
-    if (layout.epoch === current.epoch) return
-    if (layout.fence < current.fence) {
-      const why = `fencing number ${layout.fence} is lower than ${current.fence}: whoever wrote epoch ${layout.epoch} leads no more`
-      return this.#log.error('layout refused', { why })
-    }
+    const layout = await this.#intake?.judge(change.entry.value, current, link)
+    if (layout === undefined) return
     if (homeIn(layout, tier, id) === undefined) {
       return this.#log.warn('layout passed over: this place is no longer in it', { epoch: layout.epoch })
     }
@@ -236,6 +257,7 @@ class TierProcess {
   async #keep(layout: Layout): Promise<void> {
     try {
       await keepLayoutFile(this.#world.disk, this.#home, layout)
+      await keepLayoutKeys(this.#world.disk, this.#parts.state, this.#home)
     } catch (error) {
       this.#log.warn('layout not kept', { error: errorText(error) })
     }
@@ -246,12 +268,12 @@ class TierProcess {
     const started = Object.entries(tier.operations).map(([name, answer]) => [name, this.#onceStarted(answer)] as const)
     const operations: Record<string, Answer> = {
       ...Object.fromEntries(started),
-      status: async () => this.#state(tier),
+      status: async () => asJson(this.#state(tier)),
       trace: (value: Json) => this.#trace(ledger, value),
       drill: async (value: Json) => this.#drill(value),
     }
     for (const [name, answer] of Object.entries(operations)) {
-      this.#coordination?.serve(operationSubject(id, name), answer)
+      for (const link of this.#links?.all ?? []) link.serve(operationSubject(id, name), answer)
     }
   }
 
@@ -280,11 +302,14 @@ class TierProcess {
 
   #announce(): void {
     if (this.#tier === undefined) return
-    this.#coordination?.put(stateKey(this.#parts.id), this.#state(this.#tier)).catch(() => {})
+    const record = stateRecord(this.#state(this.#tier))
+    for (const link of this.#links?.all ?? []) link.put(stateKey(this.#parts.id), record).catch(() => {})
   }
 
-  #state(tier: Tier): Json {
-    const state: InstanceState = {
+  #state(tier: Tier): InstanceState {
+    const { refused } = this.#intake ?? {}
+    const { trouble } = this.#links ?? {}
+    return {
       id: this.#parts.id,
       tier: this.#parts.tier,
       pid: process.pid,
@@ -292,10 +317,11 @@ class TierProcess {
       startedAt: this.#startedAt,
       at: this.#world.clock.now(),
       ...tier.state(),
+      ...(refused === undefined ? {} : { layoutRefused: refused }),
+      ...(trouble === undefined ? {} : { coordinationLost: trouble }),
       ...(this.#stopping === undefined ? {} : { phase: 'stopping' }),
       ...(this.#drills.state === undefined ? {} : { drill: this.#drills.state }),
     }
-    return asJson(state)
   }
 
   #stop(why: string): void {
@@ -315,8 +341,18 @@ class TierProcess {
   async #finish(): Promise<void> {
     await this.#tier?.stop()
     await this.#ledger?.close()
+    await this.#leave()
+    await this.#owner?.release()
     this.#unlock()
     this.#log.info('stopped')
+  }
+
+  /** A hub forgets who has left; NATS would show the state for as long as it lives. */
+  async #leave(): Promise<void> {
+    const { shared, all } = this.#links ?? {}
+    if (shared === undefined || all?.length === 1) return
+    await Promise.race([shared.delete(stateKey(this.#parts.id)), this.#sleep(leaveMsMax)])
+    shared.close()
   }
 
   /** What the disk did with the last bytes is known only after a restart: nothing is tidied up. */

@@ -72,6 +72,7 @@ interface JsonForm {
   readonly properties?: { readonly [key: string]: JsonForm }
   readonly additionalProperties?: JsonForm | boolean
   readonly items?: JsonForm
+  readonly anyOf?: readonly JsonForm[]
 }
 
 let schema: JsonForm | undefined
@@ -80,6 +81,7 @@ function schemaAt(path: KeyPath): JsonForm | undefined {
   schema ??= confJsonSchema() as JsonForm
   let form: JsonForm | undefined = schema
   for (const step of path) {
+    form = sectionIn(form)
     if (form === undefined) return undefined
     const { properties: inside, additionalProperties: other } = form
     if (typeof step === 'number') form = form.items
@@ -89,6 +91,11 @@ function schemaAt(path: KeyPath): JsonForm | undefined {
   return form
 }
 
+/** Of a value that may also be one word, the form with keys. */
+function sectionIn(form: JsonForm | undefined): JsonForm | undefined {
+  return form?.anyOf?.find(({ properties }) => properties !== undefined) ?? form
+}
+
 function knownKeys(path: KeyPath): readonly string[] {
-  return Object.keys(schemaAt(path)?.properties ?? {})
+  return Object.keys(sectionIn(schemaAt(path))?.properties ?? {})
 }

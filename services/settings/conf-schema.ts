@@ -12,8 +12,11 @@ import { deliverPattern, readDeliver } from './deliver.ts'
 import { durationPattern, readDuration, writeDuration } from './duration.ts'
 import { instanceIdsPattern, readInstanceIds } from './instance-ids.ts'
 import { edgeLimitTable, handoffLimitTable, type Limit, limitKey, poolLimitTable, writeLimit } from './limits.ts'
+import { type NatsServers, natsServersPattern, readNatsServers } from './nats-servers.ts'
 import { readAddress, readDomain, readHostName, readMailAddress, readNetwork } from './network.ts'
+import { type Rate, ratePattern, readRate } from './rate.ts'
 import { meantInstead, type Reading, right, shown, wrong } from './reading.ts'
+import { readSharedStateServer, type SharedStateServer, sharedStatePattern } from './shared-state-server.ts'
 import { readSize, sizePattern } from './size.ts'
 
 type JsonForm = { readonly [key: string]: unknown }
@@ -195,12 +198,94 @@ const controlSchema = z
   .meta({ description: 'The control plane: scales and drains, answers operators.' })
   .prefault({})
 
+const serversForm = {
+  anyOf: [
+    { type: 'string', pattern: natsServersPattern },
+    { type: 'array', items: { type: 'string', pattern: natsServersPattern }, minItems: 1 },
+  ],
+}
+
+export const coordinationSchema = z
+  .strictObject({
+    servers: read(readNatsServers, serversForm, 'NATS servers: nats://HOST:PORT, or tls://, several after commas.'),
+    credentials: read(
+      directoryName,
+      text,
+      'Directory with a key file per process, as `qmq nats keys` makes it; relative ones are below the state directory.',
+    ).prefault('keys/nats'),
+    tls: z
+      .strictObject({
+        ca: read(fileName, text, 'PEM file with the authorities that sign the servers.').optional(),
+        certificate: read(fileName, text, 'PEM file with the certificate of this side.').optional(),
+        key: read(fileName, text, 'PEM file with the private key of this side.').optional(),
+      })
+      .meta({ description: 'TLS to the servers; relative names are below the state directory.' })
+      .optional(),
+    replicas: number(1, 5, 'How many servers keep each record; three where they are a cluster, else one.').optional(),
+  })
+  .meta({ description: 'Coordination over NATS.' })
+
+const embeddedOrServers = read(
+  readCoordinationWord,
+  { type: 'string', pattern: `^embedded$|${natsServersPattern}` },
+  'embedded: in `qmq up` itself, for one host; else the NATS servers, nats://HOST:PORT.',
+)
+const deadline: Limit = {
+  unit: 'milliseconds',
+  standard: 250,
+  min: 10,
+  max: 5000,
+  why: 'How long the server may take for an answer; past it the edge goes on by itself.',
+}
+
+export const sharedStateSchema = z
+  .strictObject({
+    server: read<SharedStateServer>(
+      readSharedStateServer,
+      { type: 'string', pattern: sharedStatePattern, examples: ['rediss://redis.example.com:6379/0'] },
+      'redis://HOST:PORT/DATABASE, or rediss:// for TLS.',
+    ),
+    user: read(userName, text, 'Its user there, as `qmq redis acl` makes one; left out, the default user.').optional(),
+    'password-file': read(fileName, text, 'File with the password, alone on its first line.').optional(),
+    tls: z
+      .strictObject({
+        ca: read(fileName, text, "PEM file with the authority of the server's certificate.").optional(),
+        certificate: read(
+          fileName,
+          text,
+          'PEM file with our own certificate, where the server asks for one.',
+        ).optional(),
+        key: read(fileName, text, 'PEM file with its key.').optional(),
+      })
+      .meta({ description: 'Files for rediss://; relative names are below the state directory.' })
+      .optional(),
+    deadline: limit('deadline', deadline),
+  })
+  .meta({ description: 'The server that edges share counters through.' })
+
+const clusterLimitSchema = z
+  .strictObject({
+    concurrency: number(1, 1_000_000, 'Deliveries at a time, all instances together.').optional(),
+    rate: read<Rate>(
+      readRate,
+      { type: 'string', pattern: ratePattern, examples: ['100/s', '600/m'] },
+      'Deliveries begun, all instances together, spread evenly.',
+    ).optional(),
+  })
+  .meta({ description: 'Limits of the whole cluster on one destination.' })
+
 export const confSchema = z
   .strictObject({
     version: read(versionOne, { const: 1 }, 'Version of this file: 1.'),
     cluster: read(clusterName, text, 'Name the cluster greets and bounces with (control/me).'),
-    coordination: oneOf(['embedded'], 'Where tiers share the layout and their state.').prefault('embedded'),
-    'shared-state': oneOf(['embedded'], 'Where edges share counters.').prefault('embedded'),
+    coordination: z
+      .union([embeddedOrServers, coordinationSchema])
+      .meta({ description: 'Where tiers share the layout and their state.' })
+      .prefault('embedded'),
+    'shared-state': z
+      .union([z.string().meta({ pattern: sharedStatePattern }), sharedStateSchema])
+      .meta({ description: 'Where edges share counters: embedded, redis://HOST:PORT, or a section.' })
+      .prefault('embedded'),
     'base-port': number(1, 65_535 - 99, 'QMTP port of instance 00; instance NN listens on base-port + NN.').prefault(
       20_900,
     ),
@@ -209,6 +294,10 @@ export const confSchema = z
       65_535 - 99,
       'Port on which instance NN takes mail of a draining instance, + NN; base-port + 100 where it is left out.',
     ).optional(),
+    'cluster-limits': z
+      .record(z.string(), clusterLimitSchema)
+      .meta({ description: 'Limits of the whole cluster, by domain or by host of a next hop.' })
+      .prefault({}),
     control: controlSchema,
     edge: edgeSchema,
     pools: z.record(z.string(), poolSchema).meta({ description: 'The pools by name.' }),
@@ -216,11 +305,21 @@ export const confSchema = z
   .meta({ title: 'conf-qmq', description: 'A qmq mail cluster.' })
 
 /** The same without its large sections, which are checked one by one so that a fault in one hides none in another. */
-export const frameSchema = confSchema.extend({ edge: z.unknown().optional(), pools: z.unknown().optional() })
+export const frameSchema = confSchema.extend({
+  coordination: z.unknown().optional(),
+  edge: z.unknown().optional(),
+  pools: z.unknown().optional(),
+  'shared-state': z.unknown().optional(),
+})
+
+/** `coordination:` in one word, without section. */
+export const coordinationWordSchema = embeddedOrServers
 
 export type FrameInput = z.output<typeof frameSchema>
+export type CoordinationInput = z.output<typeof coordinationSchema>
 export type EdgeInput = z.output<typeof edgeSchema>
 export type PoolInput = z.output<typeof poolSchema>
+export type SharedStateInput = z.output<typeof sharedStateSchema>
 
 /** JSON Schema (2020-12) of conf-qmq for editors. */
 export function confJsonSchema(): JsonForm {
@@ -229,7 +328,25 @@ export function confJsonSchema(): JsonForm {
 
 function fileName(input: unknown): Reading<string> {
   if (typeof input === 'string' && input !== '' && !input.endsWith('/')) return right(input)
-  return wrong(`${shown(input)} is not a file name`, 'write the name of a PEM file')
+  return wrong(`${shown(input)} is not a file name`, 'write the name of a file')
+}
+
+/** What an ACL rule can name without being cut in two. */
+function userName(input: unknown): Reading<string> {
+  if (typeof input === 'string' && /^[\x21-\x7e]{1,64}$/.test(input)) return right(input)
+  return wrong(`${shown(input)} is not the name of a user`, 'write one without spaces, such as qmq')
+}
+
+function directoryName(input: unknown): Reading<string> {
+  if (typeof input === 'string' && /^[^\0\n]{1,1024}$/.test(input)) return right(input.replace(/(?<=.)\/+$/, ''))
+  return wrong(`${shown(input)} is not a directory`, 'write the name of a directory')
+}
+
+function readCoordinationWord(input: unknown): Reading<'embedded' | NatsServers> {
+  if (input === 'embedded') return right(input)
+  const reading = readNatsServers(input)
+  if (reading.ok || !/^\w+$/.test(String(input))) return reading
+  return wrong(`${shown(input)} is no way to coordinate`, 'write embedded or nats://HOST:PORT')
 }
 
 function positiveDuration(input: unknown): Reading<number> {

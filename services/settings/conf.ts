@@ -3,16 +3,27 @@
  * the contract. Made by `readConf` alone; the layout is compiled from it.
  */
 
-import type { DeliverSpec, EdgeLimits, HandoffLimits, ListenerKind, Role } from '../contract/layout.ts'
+import type {
+  ClusterLimit,
+  DeliverSpec,
+  EdgeLimits,
+  HandoffLimits,
+  ListenerKind,
+  NatsSpec,
+  Role,
+  SharedStateSpec,
+} from '../contract/layout.ts'
 
 export interface Conf {
   readonly version: 1
   readonly cluster: string
-  readonly coordination: 'embedded'
-  readonly sharedState: 'embedded'
+  readonly coordination: 'embedded' | NatsSpec
+  readonly sharedState: 'embedded' | SharedStateSpec
   readonly basePort: number
   /** Hand-over port of instance 00. */
   readonly handoverBasePort: number
+  /** By destination, as written. */
+  readonly clusterLimits: readonly ClusterLimit[]
   readonly control: ControlConf
   readonly edge: EdgeConf
   /** In the order of the file. */

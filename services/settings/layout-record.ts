@@ -115,11 +115,48 @@ const instance = z.strictObject({
   acceptFrom: z.array(network),
 })
 
+const tlsFiles = z.strictObject({
+  caFile: file.exactOptional(),
+  certificateFile: file.exactOptional(),
+  keyFile: file.exactOptional(),
+})
+
+const nats = z.strictObject({
+  servers: z.array(z.string().regex(/^(?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+):[0-9]{1,5}$/)).min(1),
+  credentials: file,
+  user: z
+    .string()
+    .regex(/^[A-Za-z0-9_.-]{1,64}$/)
+    .exactOptional(),
+  tls: tlsFiles.exactOptional(),
+  replicas: z.int().min(1).max(5).exactOptional(),
+})
+
+const sharedState = z.strictObject({
+  host,
+  port,
+  database: amount,
+  user: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,64}$/)
+    .exactOptional(),
+  passwordFile: file.exactOptional(),
+  tls: tlsFiles.exactOptional(),
+  deadlineMs: amount.min(1),
+})
+
+const clusterLimit = z.strictObject({
+  destination: host,
+  concurrency: amount.min(1).exactOptional(),
+  rate: z.strictObject({ events: amount.min(1), perMs: amount.min(1) }).exactOptional(),
+})
+
 const layoutSchema = z.strictObject({
   version: z.literal(layoutVersion),
   epoch: z.int().min(1),
   fence: amount,
   cluster: written(readHostName),
+  coordination: nats.exactOptional(),
   control: z.array(control),
   edges: z.array(edge),
   pools: z.array(pool).min(1),
@@ -127,6 +164,8 @@ const layoutSchema = z.strictObject({
   routes: z.array(z.strictObject({ key: z.union([z.literal(''), z.literal('!@'), domain]), pool: poolName })),
   scaled: z.array(z.strictObject({ pool: poolName, count: amount, fileCount: amount })),
   plans: z.array(plan),
+  sharedState: sharedState.exactOptional(),
+  clusterLimits: z.array(clusterLimit).exactOptional(),
 }) satisfies z.ZodType<Layout>
 
 /** Never throws, whatever it is given. */
@@ -157,6 +196,8 @@ function contradiction(layout: Layout): string | undefined {
     const repeated = firstRepeated(places.map((place) => place[field]))
     if (repeated !== undefined) return `the layout has two places with the ${field} ${repeated}`
   }
+  const limited = firstRepeated((layout.clusterLimits ?? []).map(({ destination }) => destination))
+  if (limited !== undefined) return `the layout limits ${limited} twice`
   const socket = firstRepeated(layout.instances.map(({ host, port }) => `${host}:${port}`))
   if (socket !== undefined) return `two instances of the layout listen on ${socket}`
   for (const { id, number, pool, role } of layout.instances) {

@@ -6,7 +6,17 @@
  * instance ids 00, 08 and 09 stay what the operator wrote. An empty value is an absent one. Never throws.
  */
 
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml'
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type ParsedNode,
+  parseDocument,
+  stringify,
+} from 'yaml'
 import { shown } from './reading.ts'
 
 export interface YamlLimits {
@@ -64,6 +74,11 @@ export function readYaml(text: string, limits: YamlLimits = yamlLimits): YamlRea
   const value = parsed.errors.length > 0 ? undefined : walk.value(parsed.contents, [], 0)
   if (walk.problems.length > 0) return { ok: false, problems: walk.problems }
   return { ok: true, document: { value, positionOf: (path, of) => walk.positionOf(path, of) } }
+}
+
+/** Any JSON value as YAML that is read back as the same, by this reader and by any other. Ends in LF. */
+export function writeYaml(value: unknown): string {
+  return stringify(value, { version: '1.2', schema: 'core', aliasDuplicateObjects: false, lineWidth: 0 })
 }
 
 /** Looks at the text alone, before a parser spends memory on it. */

@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util'
 import { findTool } from '../support/tools.ts'
 import { accept } from './accept.ts'
 import { controlplane } from './controlplane.ts'
+import { coordination } from './coordination.ts'
 import { handover } from './handover.ts'
 import { idle } from './idle.ts'
 import type { BenchOptions, Measure, Sample, Subject } from './measure.ts'
@@ -20,7 +21,7 @@ import { replay } from './replay.ts'
 import { reportOf } from './report.ts'
 import { scale } from './scale.ts'
 
-const measures: readonly Measure[] = [accept, relay, qmtp, idle, replay, handover, scale, controlplane]
+const measures: readonly Measure[] = [accept, relay, qmtp, idle, replay, coordination, handover, scale, controlplane]
 const allSubjects: readonly Subject[] = ['postfix', 'floor', 'qmq']
 
 async function main(): Promise<number> {

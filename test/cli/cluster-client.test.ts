@@ -47,7 +47,14 @@ test('none, silent, unwilling, and one that answers', async (t) => {
   hub.store.put('state/00', null)
   hub.store.put('state/01', { id: '01' })
   const listener = await listenForClients(file, (channel) => hub.attach(channel))
-  assert.deepEqual((await hearIn(context)).heard, { kind: 'heard', states: new Map() }, 'nonsense is passed over')
+  const notes = ['00', '01'].map(
+    (id) => `the record state/${id} is passed over: it is no ${id === '00' ? 'record' : 'state'}`,
+  )
+  assert.deepEqual(
+    (await hearIn(context)).heard,
+    { kind: 'heard', states: new Map(), notes },
+    'nonsense is passed over',
+  )
   hub.close()
   await listener.close()
   assert.equal(lock.kind, 'held')

@@ -24,7 +24,7 @@ describe('usage', () => {
     const version = await qmq('version', '-o', 'json')
     assert.equal(version.code, 0)
     const { version: packaged } = JSON.parse(fs.readFileSync(path.join(program, '../../../package.json'), 'utf8'))
-    const wanted = { qmq: packaged, node: process.versions.node, coordination: 1, layout: 1, ledger: 1 }
+    const wanted = { qmq: packaged, node: process.versions.node, coordination: 1, layout: 2, ledger: 1 }
     assert.deepEqual(JSON.parse(version.stdout), wanted)
     assert.equal((await qmq('up', '--help')).code, 0)
   })

@@ -10,6 +10,7 @@ import { ensureSelfSigned } from '../../services/cli/self-signed.ts'
 import { type Layout, takersOfPool } from '../../services/contract/layout.ts'
 import { compile } from '../../services/control/layout/compile.ts'
 import { scale } from '../../services/control/layout/scale.ts'
+import { readLayoutFile } from '../../services/runtime/tier-layout.ts'
 import { tlsPairProblem } from '../../services/runtime/tls-pair.ts'
 import { clusterConf } from '../support/cluster.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
@@ -95,6 +96,15 @@ test('a smaller count in conf-qmq begins a plan; without a control process that 
   const without = text.replace('count: 2', 'count: 1').replace('control: {', 'control: { count: 0,')
   await planState(context, confOf(without))
   assert.match(context.complaints.join(), /no control process runs, so nobody carries the plan out/)
+})
+
+test('the layout is in the form in which every tier reads it, so that it compares with what is in force', async (t) => {
+  const context = contextIn(path.join(temporaryDirectory(t), 'state'))
+  const plan = await planState(context, conf)
+  assert.ok(plan.layout.edges[0]?.tls !== undefined)
+  await writeState(context, plan)
+  const read = await readLayoutFile(context.world.disk, path.join(context.state, 'layout.json'))
+  assert.equal(JSON.stringify(read), JSON.stringify(plan.layout))
 })
 
 test('a plan writes no layout', async (t) => {

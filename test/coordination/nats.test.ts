@@ -6,10 +6,11 @@ import path from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import type { Coordination, WriteResult } from '../../services/contract/coordination.ts'
 import { NatsCoordination, type NatsCoordinationParts } from '../../services/runtime/nats-coordination.ts'
+import { NatsLink } from '../../services/runtime/nats-link.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { SystemRandom } from '../../services/runtime/system-random.ts'
 import { Child } from '../support/child.ts'
-import { NatsServer } from '../support/nats-server.ts'
+import { NatsServer, natsPrograms } from '../support/nats-server.ts'
 import { coordinationContract, eventually, type OpenBackEnd } from './contract.ts'
 import { leaseContract } from './lease-contract.ts'
 
@@ -46,27 +47,29 @@ async function putUntilTaken(coordination: Coordination, key: string, value: num
   }
 }
 
-describe('with one server for the suite', () => {
-  let server: NatsServer
-  before(async () => {
-    server = await NatsServer.start()
-  })
-  after(() => server.remove())
+for (const { name, path: program } of natsPrograms()) {
+  describe(`with one ${name} for the suite`, () => {
+    let server: NatsServer
+    before(async () => {
+      server = await NatsServer.start({ program })
+    })
+    after(() => server.remove())
 
-  const open: OpenBackEnd = async (lifetimes) => {
-    const more = lifetimes === undefined ? {} : { lifetimes, pollMs: 50 }
-    const [one, two] = [connect(server, more), connect(server, more)]
-    for (const entry of await one.list('')) await one.delete(entry.key)
-    const close = async () => {
-      one.close()
-      two.close()
-      await pause(10)
+    const open: OpenBackEnd = async (lifetimes) => {
+      const more = lifetimes === undefined ? {} : { lifetimes, pollMs: 50 }
+      const [one, two] = [connect(server, more), connect(server, more)]
+      for (const entry of await one.list('')) await one.delete(entry.key)
+      const close = async () => {
+        one.close()
+        two.close()
+        await pause(10)
+      }
+      return { one, two, close }
     }
-    return { one, two, close }
-  }
-  coordinationContract('a nats-server', open)
-  leaseContract('a nats-server', open)
-})
+    coordinationContract(name, open)
+    leaseContract(name, open)
+  })
+}
 
 describe('coordination by NATS, in detail', () => {
   it('an answer longer than a message arrives whole, one past the limit is refused', async (t) => {
@@ -211,6 +214,25 @@ describe('a nats-server that is not well', () => {
     assert.equal((await two.get('layout'))?.value, 'theirs')
     one.close()
     two.close()
+  })
+
+  it('a bucket that is deleted is made again by whoever makes buckets, for those who may not', async (t) => {
+    const server = await startServer(t)
+    const keeper = connect(server, { pollMs: 50 })
+    const tier = connect(server, { makesBuckets: false, pollMs: 50 })
+    await keeper.now()
+    assert.equal((await putUntilTaken(tier, 'state/00', 1)).kind, 'written')
+    const link = await NatsLink.open({
+      ...{ servers: [server.address], authentication: { kind: 'none' }, name: 'x', inboxPrefix: 'x' },
+      ...{ timeoutMs: 5_000, onProblem: () => {} },
+    })
+    link.publish('$JS.API.STREAM.DELETE.KV_qmq-states', Buffer.alloc(0))
+    await link.close()
+    // Its own memory of the bucket may outlive it by one call.
+    for (let entry = 0; entry < 2; entry++) assert.equal((await putUntilTaken(tier, 'state/00', 2)).kind, 'written')
+    assert.equal((await tier.get('state/00'))?.value, 2)
+    keeper.close()
+    tier.close()
   })
 
   it('frozen: calls end in their time, and go on after the thaw', async (t) => {

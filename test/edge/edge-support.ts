@@ -6,8 +6,9 @@ import { connect as connectTls } from 'node:tls'
 import type { LedgerEvent } from '../../services/contract/ledger.ts'
 import { Edge } from '../../services/edge/edge.ts'
 import { type Reply, ReplyReader } from '../../services/protocol/smtp/reply.ts'
+import { LayoutSharedState } from '../../services/runtime/layout-shared-state.ts'
 import { systemWorld } from '../../services/runtime/system-world.ts'
-import type { TlsServerOptions } from '../../services/runtime/world.ts'
+import type { Log, TlsServerOptions } from '../../services/runtime/world.ts'
 import type { Cleanup } from '../support/temporary-directory.ts'
 import { smallLayout, type Variation } from './small-layout.ts'
 
@@ -20,10 +21,19 @@ export interface RunningEdge {
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
 
-export async function startEdge(test: Cleanup, variation: Variation, tls?: TlsServerOptions): Promise<RunningEdge> {
+export async function startEdge(
+  test: Cleanup,
+  variation: Variation,
+  tls?: TlsServerOptions,
+  directory = '/nowhere',
+  log: Log = quiet,
+): Promise<RunningEdge> {
   const ledger: LedgerEvent[] = []
-  const edge = new Edge(systemWorld(quiet), smallLayout(variation), 'e1', {
+  const world = systemWorld(log)
+  const layout = smallLayout(variation)
+  const edge = new Edge(world, layout, 'e1', {
     ledger: { record: (event) => ledger.push(event) },
+    sharedState: new LayoutSharedState(world, layout, directory),
     ...(tls === undefined ? {} : { tls }),
   })
   await edge.start()

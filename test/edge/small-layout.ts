@@ -1,6 +1,14 @@
 /** A layout for edge tests: two instances for one customer, one for another, a default route, a backup. */
 
-import type { EdgeLimits, HandoffLimits, InstanceSpec, Layout, PoolSpec, Role } from '../../services/contract/layout.ts'
+import type {
+  EdgeLimits,
+  HandoffLimits,
+  InstanceSpec,
+  Layout,
+  PoolSpec,
+  Role,
+  SharedStateSpec,
+} from '../../services/contract/layout.ts'
 
 export const edgeLimits: EdgeLimits = {
   messageBytesMax: 1_000_000,
@@ -11,6 +19,9 @@ export const edgeLimits: EdgeLimits = {
   hopsMax: 30,
   connectionsMax: 100,
   connectionsPerClientMax: 50,
+  connectionsPerClientClusterMax: 0,
+  messagesPerNetworkClusterMax: 0,
+  messagesPerNetworkWindowMs: 3_600_000,
   messagesPerConnectionMax: 1000,
   commandsWithoutMailMax: 50,
   errorsPerConnectionMax: 10,
@@ -41,6 +52,7 @@ export interface Variation {
   readonly ports?: Readonly<Record<string, number>>
   readonly kinds?: readonly ('smtp' | 'submission' | 'smtps')[]
   readonly instances?: readonly string[]
+  readonly sharedState?: SharedStateSpec
 }
 
 const pools: readonly (readonly [name: string, role: Role, domains: readonly string[], ids: readonly string[]])[] = [
@@ -60,6 +72,7 @@ export function smallLayout(variation: Variation = {}): Layout {
     control: [],
     scaled: [],
     plans: [],
+    ...(variation.sharedState === undefined ? {} : { sharedState: variation.sharedState }),
     cluster: 'mail.example.com',
     edges: [
       {

@@ -5,7 +5,14 @@
 
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import type { GreylistTerms, RateTerms, SharedState, SlotTerms } from '../../services/contract/shared-state.ts'
+import type {
+  GreylistTerms,
+  NotedHints,
+  RateTerms,
+  SharedState,
+  SlotTerms,
+} from '../../services/contract/shared-state.ts'
+import { hintName } from '../../services/runtime/shared-state-key.ts'
 import { answerOf, known } from './clients.ts'
 
 export interface Store {
@@ -30,6 +37,7 @@ const cases: readonly [string, (store: Store) => Promise<void>][] = [
   ['reputations add up and fade', sharesReputations],
   ['a content id is given to one asker, once', takesContentsOnce],
   ['many content ids at once', takesManyContents],
+  ['hints that one notes are told to the other, once known in parts', sharesHints],
   ['no subject reaches the entry of another, whatever bytes it has', keepsSubjectsApart],
   ['terms that make no sense are a defect', refusesNonsense],
   ['a closed store answers that it is gone', closes],
@@ -190,6 +198,32 @@ async function takesManyContents({ one, two }: Store): Promise<void> {
   assert.equal((await known<ReadonlySet<string>>((answered) => one.takeContents(ids, answered))).size, 0)
 }
 
+async function sharesHints({ one, two, pass }: Store): Promise<void> {
+  const since = (state: SharedState, mark: number) => known<NotedHints>((answered) => state.hintsSince(mark, answered))
+  const note = (state: SharedState, hints: readonly string[], ttlMs = 60_000) =>
+    known((answered) => state.noteHints(hints, ttlMs, answered))
+  assert.deepEqual(await since(two, 0), { names: [], mark: 0 })
+  await note(one, ['a', 'b\r\n', ''])
+  const first = await since(two, 0)
+  assert.deepEqual([...first.names].sort(), ['a', 'b\r\n', ''].map(hintName).sort())
+  assert.deepEqual(await since(two, first.mark), { names: [], mark: first.mark })
+  await pass(2)
+  await note(two, ['a'])
+  assert.deepEqual((await since(one, first.mark)).names, [hintName('a')])
+  const many = Array.from({ length: 1000 }, (_, index) => `hint ${index}`)
+  await pass(2)
+  await note(one, many)
+  const heard = new Set<string>()
+  let mark = 0
+  for (let calls = 0; calls < 10; calls++) {
+    const more = await since(two, mark)
+    for (const name of more.names) heard.add(name)
+    if (more.mark === mark) break
+    mark = more.mark
+  }
+  assert.equal(heard.size, 1002 + 1)
+}
+
 /** What a peer could send in the hope of bending a key, a script or the protocol. */
 export const hostileSubjects: readonly string[] = [
   ...['', ' ', ':', '::', '*', '?', '[a-z]', '\\', '}', '{', '{}', '}:rate:mail:x', 'qmq:{mail.example.com}:'],
@@ -264,6 +298,8 @@ async function closes({ one }: Store): Promise<void> {
     answerOf((answered) => one.addReputation({ name: 'x', halfLifeMs: 10 }, 'x', { good: 1, bad: 0 }, answered)),
     answerOf((answered) => one.keepContents(['x'], 1, answered)),
     answerOf((answered) => one.takeContents(['x'], answered)),
+    answerOf((answered) => one.noteHints(['x'], 1, answered)),
+    answerOf((answered) => one.hintsSince(0, answered)),
   ])
   for (const answer of answers) assert.deepEqual(answer, { kind: 'gone', why: 'closed' })
 }

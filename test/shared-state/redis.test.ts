@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import type { NotedHints } from '../../services/contract/shared-state.ts'
+import { hintName } from '../../services/runtime/shared-state-key.ts'
 import { RedisServer } from '../support/redis-server.ts'
 import { known, reachedClient, sleep } from './clients.ts'
 import { hostileSubjects, sharedStateContract } from './contract.ts'
@@ -31,6 +33,18 @@ describe('keys on the Redis server', () => {
     }
     const script = "for _, k in ipairs(redis.call('KEYS', '*')) do if redis.call('PTTL', k) < 0 then return k end end"
     assert.equal(await server.command(['EVAL', script, '0']), '')
+  })
+
+  it('of hints go on from the last one when the clock of the server has gone back', async (test) => {
+    const server = await RedisServer.start(test)
+    const state = await reachedClient(test, server.port)
+    const since = (mark: number) => known<NotedHints>((answered) => state.hintsSince(mark, answered))
+    const note = (hint: string) => known((answered) => state.noteHints([hint], 60_000, answered))
+    await note('a')
+    await server.command(['ZADD', await server.command(['KEYS', '*hints*']), '9e12', 'of-tomorrow'])
+    const { mark } = await since(0)
+    await note('b')
+    assert.deepEqual((await since(mark)).names, [hintName('b')])
   })
 
   it('that another program left behind, of whatever type, count as nothing', async (test) => {

@@ -42,7 +42,7 @@ export const importRules: readonly ImportRule[] = [
   { of: 'control', folders: lower, packages: [], platform: false },
   {
     of: 'cli',
-    folders: [...lower, 'control/layout', 'control/platform', 'control/receipt'],
+    folders: [...lower, 'control/layout', 'control/order-log', 'control/platform', 'control/receipt'],
     packages: ['commander', 'execa'],
     platform: true,
   },

@@ -5,7 +5,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Cleanup, temporaryDirectory } from './temporary-directory.ts'
 
-export function certificate(test: Cleanup): { certificate: Buffer; key: Buffer } {
+/** `names`: further ones, as `IP:127.0.0.1`. */
+export function certificate(test: Cleanup, names?: string): { certificate: Buffer; key: Buffer } {
   const directory = temporaryDirectory(test, 'tls')
   const [key, pem] = [join(directory, 'key.pem'), join(directory, 'certificate.pem')]
   const subject = [
@@ -18,6 +19,7 @@ export function certificate(test: Cleanup): { certificate: Buffer; key: Buffer }
     'ec',
     '-pkeyopt',
     'ec_paramgen_curve:P-256',
+    ...(names === undefined ? [] : ['-addext', `subjectAltName=${names}`]),
   ]
   execFileSync('openssl', ['req', '-x509', ...subject, '-keyout', key, '-out', pem], { stdio: 'ignore' })
   return { certificate: readFileSync(pem), key: readFileSync(key) }

@@ -30,6 +30,8 @@ export interface ConfOptions {
   /** More keys of CUSTOMER_1. */
   readonly customer?: Readonly<Record<string, string | number>>
   readonly bounces?: Readonly<Record<string, string | number>>
+  /** As conf-qmq writes it. */
+  readonly coordination?: string
 }
 
 export interface ClusterPorts {
@@ -58,6 +60,7 @@ export function clusterConf(ports: ClusterPorts, options: ConfOptions): string {
   return [
     'version: 1',
     'cluster: mail.example.com',
+    ...(options.coordination === undefined ? [] : [`coordination: ${options.coordination}`]),
     `base-port: ${ports.base}`,
     `control: { count: ${options.controls ?? 1}, port: ${ports.base + 200} }`,
     'edge:',

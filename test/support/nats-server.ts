@@ -3,16 +3,40 @@
  * started again on the same port. Where the program is missing the test fails: `.ci/tools` installs it.
  */
 
-import { rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Child } from './child.ts'
 import { freePorts } from './free-ports.ts'
 import { makeTemporaryDirectory } from './temporary-directory.ts'
 import { tool } from './tools.ts'
 
+export interface NatsProgram {
+  readonly name: string
+  readonly path: string
+}
+
+const builtIn = process.env['QMQ_NATS'] ?? '/opt/qmq-test/nats'
+
+/** Debian's, and the current one where `.ci/tools` could build it. */
+export function natsPrograms(): readonly NatsProgram[] {
+  const built = existsSync(builtIn) ? readdirSync(builtIn).filter((name) => /^v[0-9.]+$/.test(name)) : []
+  return [
+    { name: 'nats-server of Debian', path: tool('nats-server') },
+    ...built.map((name) => ({ name: `nats-server ${name}`, path: join(builtIn, name, 'nats-server') })),
+  ]
+}
+
 export interface NatsServerOptions {
   /** More lines of configuration: users, TLS. */
   readonly configuration?: string
+  /** All of it, instead of ours; it must listen on `address`. */
+  readonly whole?: (server: NatsServer) => string
+  /** Path of the program; Debian's unless given. */
+  readonly program?: string
+  /** What it is started by, as `ip netns exec NAME`. */
+  readonly starter?: readonly string[]
+  /** Where it listens; loopback unless given. */
+  readonly host?: string
 }
 
 export class NatsServer {
@@ -39,8 +63,13 @@ export class NatsServer {
     return server
   }
 
+  /** The same place with other options, while nothing runs in it. */
+  with(options: NatsServerOptions): NatsServer {
+    return new NatsServer(this.port, options)
+  }
+
   get address(): string {
-    return `127.0.0.1:${this.port}`
+    return `${this.#options.host ?? '127.0.0.1'}:${this.port}`
   }
 
   get pid(): number {
@@ -52,8 +81,10 @@ export class NatsServer {
   async start(): Promise<void> {
     const file = join(this.directory, 'nats.conf')
     const own = [`listen: "${this.address}"`, `jetstream { store_dir: "${join(this.directory, 'jetstream')}" }`]
-    writeFileSync(file, `${[...own, this.#options.configuration ?? ''].join('\n')}\n`)
-    this.#child = new Child(tool('nats-server'), ['-c', file])
+    const { whole, configuration = '', program = tool('nats-server') } = this.#options
+    writeFileSync(file, whole?.(this) ?? `${[...own, configuration].join('\n')}\n`)
+    const [first = program, ...words] = [...(this.#options.starter ?? []), program]
+    this.#child = new Child(first, [...words, '-c', file])
     await this.#child.until(({ stderr }) => (stderr.includes('Server is ready') ? true : undefined))
   }
 

@@ -13,7 +13,16 @@ import type { Context, ExitCode, Verb } from '../verb.ts'
 
 export const auditVerb: Verb = { name: 'audit', summary: 'check that all accepted mail is accounted for', run: audit }
 
-const counted = ['accepted', 'delivered', 'bounced', 'discarded', 'queued', 'quarantined'] as const
+const counted = [
+  'accepted',
+  'takenOver',
+  'delivered',
+  'bounced',
+  'discarded',
+  'handedOver',
+  'queued',
+  'quarantined',
+] as const
 
 async function audit(context: Context): Promise<ExitCode> {
   const client = await ClusterClient.open(context)
@@ -43,9 +52,15 @@ async function audit(context: Context): Promise<ExitCode> {
 
 function totalsOf(instances: readonly Audit[]): Readonly<Record<(typeof counted)[number], number>> {
   const sum = (name: (typeof counted)[number]) => instances.reduce((total, one) => total + one[name], 0)
-  const [accepted, delivered, bounced] = [sum('accepted'), sum('delivered'), sum('bounced')]
-  const [discarded, queued, quarantined] = [sum('discarded'), sum('queued'), sum('quarantined')]
-  return { accepted, delivered, bounced, discarded, queued, quarantined }
+  const [accepted, takenOver, delivered, bounced] = [
+    sum('accepted'),
+    sum('takenOver'),
+    sum('delivered'),
+    sum('bounced'),
+  ]
+  const [discarded, handedOver] = [sum('discarded'), sum('handedOver')]
+  const [queued, quarantined] = [sum('queued'), sum('quarantined')]
+  return { accepted, takenOver, delivered, bounced, discarded, handedOver, queued, quarantined }
 }
 
 /** The audit, or why there is none. */
@@ -69,6 +84,8 @@ function auditText(
   const cells = (one: typeof totals) => counted.map((name) => String(one[name]))
   const yes = (value: boolean) => (value ? 'yes' : 'NO')
   const rows = instances.map((one) => [one.instance, ...cells(one), yes(one.balanced)])
-  const head = ['ID', 'ACCEPTED', 'DELIVERED', 'BOUNCED', 'DISCARDED', 'QUEUED', 'SET ASIDE', 'BALANCED']
+  const came = ['ACCEPTED', 'TAKEN OVER']
+  const went = ['DELIVERED', 'BOUNCED', 'DISCARDED', 'HANDED OVER']
+  const head = ['ID', ...came, ...went, 'QUEUED', 'SET ASIDE', 'BALANCED']
   return textTable(head, [...rows, ['all', ...cells(totals), yes(balanced)]])
 }

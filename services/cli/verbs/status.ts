@@ -1,10 +1,10 @@
 /**
- * `qmq status`: every place of the layout and what runs there, and what is being drained. Exit code 3 where anything that should run is not
- * ready or not on the layout in force.
+ * `qmq status`: every place of the layout and what runs there, and what is being drained. Exit code 3 where anything is not as it should
+ * be.
  */
 
 import { type DrainPlan, instanceOf, type Standing } from '../../contract/layout.ts'
-import type { Audit, InstanceState } from '../../contract/operations.ts'
+import type { Audit, InstanceState, Trouble } from '../../contract/operations.ts'
 import { ClusterClient, type Place } from '../cluster-client.ts'
 import { describeState } from '../instance-states.ts'
 import { shortDuration, textTable } from '../text-table.ts'
@@ -34,12 +34,20 @@ async function status(context: Context): Promise<ExitCode> {
   const rows: readonly Row[] = await Promise.all(client.places.map((place) => rowOf(client, place, states, now)))
   client.close()
   const { epoch } = client.layout
-  const healthy = rows.every((row) => isWell(row, epoch))
+  const notes = heard.kind === 'heard' ? heard.notes : [heard.why]
+  const ready = rows.every((row) => isWell(row, epoch))
+  const troubles = rows.flatMap(({ id, state }) => (state === undefined ? [] : troublesOf(id, state)))
+  const shares = rows.every(({ state }) => state?.sharedState?.reached !== false)
+  const healthy = ready && shares && notes.length === 0 && troubles.length === 0
   context.print(context.output === 'json' ? jsonText(client, rows, healthy) : tableText(context, client, rows, now))
-  if (heard.kind === 'unheard') context.complain(heard.why)
-  for (const line of planLines(client, rows)) context.complain(line)
+  for (const note of [...notes, ...troubles, ...planLines(client, rows)]) context.complain(note)
   for (const { id, state } of rows) {
     if (state !== undefined && state.epoch !== epoch) context.complain(`${id}: ${describeState(state, epoch)}`)
+  }
+  for (const { id, state } of rows) {
+    if (state?.sharedState?.reached !== false) continue
+    const { server, why } = state.sharedState
+    context.complain(`${id}: counts for itself, without ${server}: ${why ?? 'not reached'}`)
   }
   const aside = rows.filter(({ quarantined = 0 }) => quarantined > 0).map(({ id }) => id)
   if (aside.length > 0) context.complain(`damaged records are set aside in ${aside.join(', ')}: see qmq audit`)
@@ -71,6 +79,15 @@ function planText({ id, pool, from, to, leaving, targets, state, force }: DrainP
   return `plan ${id}: ${pool} ${what}, ${leaving.join(', ')} to ${targets.join(', ')}${force ? ', by force' : ''}`
 }
 
+/** What an instance carries mail in spite of. */
+function troublesOf(id: string, { layoutRefused, coordinationLost }: InstanceState): readonly string[] {
+  const since = ({ at }: Trouble) => `since ${new Date(at).toISOString()}`
+  return [
+    ...(layoutRefused === undefined ? [] : [`${id}: layout refused ${since(layoutRefused)}: ${layoutRefused.why}`]),
+    ...(coordinationLost === undefined ? [] : [`${id}: NATS gone ${since(coordinationLost)}: ${coordinationLost.why}`]),
+  ]
+}
+
 async function rowOf(
   client: ClusterClient,
   place: Place,
@@ -88,9 +105,10 @@ async function rowOf(
 
 function jsonText(client: ClusterClient, rows: readonly Row[], healthy: boolean): string {
   const instances = rows.map(({ id, tier, pool, phase, standing, state, quarantined }) => {
-    const { pid, epoch, startedAt, at, why, listeners, load, drain, control } = state ?? {}
-    const said = { pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, drain, control }
-    return { id, tier, pool, phase, standing, ...said, quarantined }
+    const { pid, epoch, startedAt, at, why, listeners, load, drain, control, sharedState } = state ?? {}
+    const { layoutRefused, coordinationLost } = state ?? {}
+    const said = { pid, epoch, startedAt, at, why, listeners: listeners ?? [], load, drain, control, sharedState }
+    return { id, tier, pool, phase, standing, ...said, quarantined, layoutRefused, coordinationLost }
   })
   const { cluster, epoch, plans } = client.layout
   return JSON.stringify({ cluster, epoch, healthy, plans, instances })

@@ -3,7 +3,7 @@
  * all are ready, and stops them in order: edges first, so that what they have taken is handed over, then queues.
  *
  * Refuses at once what no waiting will help: a wrong conf-qmq, a state that another cluster runs on, a port another program
- * has. With `--once -o json` the last line is the answer, also where nothing was started.
+ * has. With NATS gone it starts all the same, on the last layout on disk. With `--once -o json` the last line is the answer, also where nothing was started.
  */
 
 import type { Layout } from '../../contract/layout.ts'
@@ -11,6 +11,7 @@ import type { InstanceState } from '../../contract/operations.ts'
 import { displayText } from '../../protocol/byte-string.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { lockHome } from '../../runtime/home-lock.ts'
+import { ClusterLink, layoutSigner } from '../cluster-link.ts'
 import { ClusterTree } from '../cluster-tree.ts'
 import { CommandSignals } from '../command-signals.ts'
 import { showFirstMessage } from '../first-message.ts'
@@ -67,26 +68,39 @@ async function start(context: Context, input: Input): Promise<ExitCode | Refused
   if (lock.kind === 'taken') {
     return { why: [`a cluster is already running on ${context.state}, as process ${lock.pid}`], exit: 1 }
   }
+  let link: ClusterLink | undefined
   try {
-    const plan = await planState(context, file.conf)
+    const fresh = await planState(context, file.conf)
+    const { coordination } = fresh.layout
+    link = coordination === undefined ? undefined : new ClusterLink(context, coordination)
+    const plan = (await link?.meet(fresh, file.conf)) ?? fresh
     const ports = await portsRefused(context.world, context.state, plan.layout)
     if (ports.length > 0) return { why: ports, exit: 1 }
     await writeState(context, plan)
-    return await carry(context, input, plan)
+    return await carry(context, input, plan, link)
   } finally {
+    link?.close()
     lock.release()
   }
 }
 
-async function carry(context: Context, input: Input, plan: StatePlan): Promise<ExitCode | Refused> {
+async function carry(
+  context: Context,
+  input: Input,
+  plan: StatePlan,
+  link: ClusterLink | undefined,
+): Promise<ExitCode | Refused> {
   const once = input.options['once'] === true
   const signals = new CommandSignals()
-  const tree = await ClusterTree.start(context, plan.layout)
+  const sign = await layoutSigner(context)
+  const tree = await ClusterTree.start(context, plan.layout, sign)
   try {
+    await link?.carry(tree, sign)
+    tree.run()
     const ready = await untilReady(context, tree, signals, once)
     if (ready === 'stopped') return once ? { why: ['stopped before it was ready'], exit: 1 } : 0
     if (typeof ready === 'string') return { why: [ready], exit: 1 }
-    if (!once || context.output !== 'json') context.print(readyText(context, plan.layout, ready))
+    if (!once || context.output !== 'json') context.print(readyText(context, tree.layout, ready))
     const asked = input.options['firstMessage']
     const wanted = once || (asked ?? (plan.isNew && context.output !== 'json')) === true
     const delivered = wanted ? await showFirstMessage(context, signals) : true
@@ -94,7 +108,7 @@ async function carry(context: Context, input: Input, plan: StatePlan): Promise<E
     if (context.output === 'text' && !signals.stopAsked) {
       context.print('Running. Stop with Ctrl-C; `qmq status` looks in.')
     }
-    while ((await signals.next()) === 'reread') await rereadConf(context, tree)
+    while ((await signals.next()) === 'reread') await rereadConf(context, tree, link)
     return 0
   } finally {
     await tree.shutDown()

@@ -91,7 +91,7 @@ function serve(place: RpcPlace, offers: readonly RpcServiceOffer[], { log, clust
   const open = methods.filter((method) => !methodRoles.has(method))
   if (open.length > 0) throw new Error(`no role is named for ${open.join(', ')}`)
   return listenRpc({
-    ...{ place, log, offers, messageBytesMax, introspection: loadDefinition(...apiFiles) },
+    ...{ place, log, offers, messageBytesMax, introspection: apiFiles },
     admit: (method, caller) => {
       const why = objection(method, caller, cluster)
       if (why === undefined) return undefined

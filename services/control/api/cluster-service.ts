@@ -5,6 +5,7 @@
  * `silent`; what the others said is told.
  */
 
+import { clusterStatus } from '../../contract/cluster-status.ts'
 import type { RequestResult } from '../../contract/coordination.ts'
 import type { Layout } from '../../contract/layout.ts'
 import type { LedgerEvent } from '../../contract/ledger.ts'
@@ -13,6 +14,7 @@ import { transactionIdPattern, transactionOf } from '../../contract/transaction-
 import { traceLedgers } from '../../runtime/ledger-trace.ts'
 import type { RpcAnswer, RpcFailed, RpcHandler } from '../../runtime/rpc-server.ts'
 import type { ControlPlane, ControlView } from '../control-plane.ts'
+import { isLost } from '../drain/plan-view.ts'
 import {
   type ApiCall,
   type ApiWorld,
@@ -23,7 +25,6 @@ import {
   unaryMethod,
   withoutCoordination,
 } from './api-call.ts'
-import { clusterStatus } from './cluster-status.ts'
 import { PlanWatch, receiptNameOf } from './plan-watch.ts'
 import { watchPlane } from './watching.ts'
 
@@ -48,7 +49,7 @@ export function clusterHandlers(plane: ControlPlane, world: ApiWorld): Readonly<
     })
   const { clock, log } = world
   return {
-    GetStatus: seen((view) => reply({ status: clusterStatus(view) })),
+    GetStatus: seen((view) => reply({ status: clusterStatus(view, isLost) })),
     WatchStatus: streamMethod(
       world,
       () => (_call, sink) => watchPlane({ plane, clock, log }, sink, () => lookAtStatus(plane)),
@@ -74,7 +75,7 @@ export function clusterHandlers(plane: ControlPlane, world: ApiWorld): Readonly<
 async function lookAtStatus(plane: ControlPlane) {
   const view = await plane.view()
   if (view === undefined) return withoutCoordination()
-  const status = clusterStatus(view)
+  const status = clusterStatus(view, isLost)
   const mark = JSON.stringify(status, (key, value) => (key === 'at' ? undefined : value))
   return { kind: 'sight' as const, value: { status }, mark, last: false }
 }

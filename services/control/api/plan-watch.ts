@@ -3,12 +3,12 @@
  * looked is known by its receipts, one that was cancelled by nothing.
  */
 
+import { planStatus } from '../../contract/cluster-status.ts'
 import type { DrainPlan } from '../../contract/layout.ts'
 import type { Receipt } from '../../contract/receipt.ts'
 import type { ControlPlane, ControlView } from '../control-plane.ts'
 import type { ReceiptName } from '../receipt/receipt-store.ts'
 import { failed, withoutCoordination } from './api-call.ts'
-import { planStatus } from './cluster-status.ts'
 import type { Sight } from './watching.ts'
 
 /** `01J...-03`; undefined where it is no such name. */

@@ -83,7 +83,13 @@ function shrunk(layout: Layout, wanted: ScaledPool, frame: OrderFrame, notes: st
   const others = layout.scaled.filter((entry) => entry.pool !== pool)
   const now = { pool, count: wantedCount(layout, pool), fileCount }
   const ordered = scale({ ...layout, scaled: [...others, now] }, pool, count, frame)
-  if (ordered.kind === 'changed') return ordered.layout
+  if (ordered.kind === 'changed') {
+    const leaving = planOfPool(ordered.layout, pool)?.leaving.join(', ')
+    notes.push(
+      `pool ${pool} goes from ${now.count} to ${count} by plan ${frame.plan}: ${leaving} first hand over their mail`,
+    )
+    return ordered.layout
+  }
   notes.push(`pool ${pool} stays at ${now.count} instead of ${count}: ${ordered.why}`)
   return layout
 }

@@ -26,6 +26,7 @@ export function compile(conf: Conf, epoch: number): Layout {
     epoch,
     fence: 0,
     cluster: conf.cluster,
+    ...(conf.coordination === 'embedded' ? {} : { coordination: conf.coordination }),
     control: Array.from({ length: conf.control.count }, (_, index) => compileControl(conf, index + 1)),
     edges: Array.from({ length: conf.edge.count }, (_, index) => compileEdge(conf, index + 1)),
     pools: conf.pools.map((pool) => compilePool(conf, pool)),
@@ -35,6 +36,8 @@ export function compile(conf: Conf, epoch: number): Layout {
     routes: compileRoutes(conf),
     scaled: [],
     plans: [],
+    ...(conf.sharedState === 'embedded' ? {} : { sharedState: conf.sharedState }),
+    ...(conf.clusterLimits.length === 0 ? {} : { clusterLimits: conf.clusterLimits }),
   })
 }
 

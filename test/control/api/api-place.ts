@@ -20,8 +20,11 @@ export interface ApiPlace {
   readonly socket: RpcTarget
 }
 
-export async function serveApi(test: Cleanup, options: { tls?: RpcTls; disk?: Disk } = {}): Promise<ApiPlace> {
-  const home = temporaryDirectory(test, 'control')
+export async function serveApi(
+  test: Cleanup,
+  options: { tls?: RpcTls; disk?: Disk; home?: string } = {},
+): Promise<ApiPlace> {
+  const home = options.home ?? temporaryDirectory(test, 'control')
   const plane = new FakePlane()
   const { clock, random, disk } = systemWorld(silentLog)
   const world = { clock, random, disk: options.disk ?? disk, log: silentLog, cluster }

@@ -25,11 +25,6 @@ const reflection = serviceFrom(
   path.join(folderOf('@grpc/reflection'), 'build/proto/grpc/reflection/v1/reflection.proto'),
   'grpc.reflection.v1.ServerReflection',
 )
-const health = serviceFrom(
-  path.join(folderOf('grpc-health-check'), 'proto/health/v1/health.proto'),
-  'grpc.health.v1.Health',
-)
-
 /** What a caller gets: an answer or a refusal of another kind, the refusal of a role, or no connection at all. */
 type Reception = 'served' | 'denied' | 'unconnected'
 
@@ -131,7 +126,7 @@ it('lets each caller do what his role says, in every method there is', { timeout
     ['an unknown role', by(person('root')), 'denied'],
   ]
   const found = await reflected(test, by(person('viewer')))
-  const services = new Map([...found, ['health', health], ['reflection', reflection]])
+  const services = new Map([...found, ['reflection', reflection]])
   const checked = new Set<string>()
   for (const [, service] of services) {
     for (const [name, { path }] of Object.entries(service)) {
@@ -146,10 +141,8 @@ it('lets each caller do what his role says, in every method there is', { timeout
       }
     }
   }
-  assert.deepEqual(
-    [...found.keys()].sort(),
-    ['AuditLogService', 'ClusterService', 'OperationsService'].map((name) => `qmq.v1.${name}`),
-  )
+  const ours = ['AuditLogService', 'ClusterService', 'OperationsService'].map((name) => `qmq.v1.${name}`)
+  assert.deepEqual([...found.keys()].sort(), ['grpc.health.v1.Health', ...ours])
   const unseen = [...methodRoles.keys()].filter((method) => !checked.has(method) && !method.includes('v1alpha'))
   assert.deepEqual(unseen, [], 'in the table, and not on the server')
 })

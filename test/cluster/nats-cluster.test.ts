@@ -1,0 +1,34 @@
+/** A real cluster on three nats-servers that die, forget, freeze and lie; `node test/cluster/main.ts` does it for longer. */
+
+import assert from 'node:assert/strict'
+import { it } from 'node:test'
+import { natsPrograms } from '../support/nats-server.ts'
+import { NetworkHosts } from '../support/network-hosts.ts'
+import { haveTools } from '../support/tools.ts'
+import { runDeeds } from './nats-run.ts'
+
+it(`mail is carried while servers and tiers are parted, ${natsPrograms()[0]?.name}`, async (t) => {
+  if (!(await haveTools(t, ['ip']))) return
+  const { lost, wrong, balanced, accepted } = await runDeeds(
+    t,
+    natsPrograms()[0]?.path ?? '',
+    ['pull-each', 'cut-off-tiers'],
+    (text) => t.diagnostic(text),
+    NetworkHosts.make(t, 3),
+  )
+  assert.deepEqual({ lost, wrong, balanced }, { lost: [], wrong: [], balanced: true })
+  assert.ok(accepted >= 50)
+})
+
+const last = natsPrograms().at(-1)
+
+it(`mail is carried through the troubles of three servers, ${last?.name}`, async (t) => {
+  const { lost, wrong, balanced, accepted, duplicates } = await runDeeds(
+    t,
+    last?.path ?? '',
+    ['kill-all', 'wipe-all', 'without-quorum'],
+    (text) => t.diagnostic(text),
+  )
+  assert.deepEqual({ lost, wrong, balanced, duplicates }, { lost: [], wrong: [], balanced: true, duplicates: 0 })
+  assert.ok(accepted >= 40)
+})

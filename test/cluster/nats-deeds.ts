@@ -1,0 +1,119 @@
+/** What is done to a cluster of nats-servers while mail is taken: each deed leaves every server running again. */
+
+import net from 'node:net'
+import type { NatsCluster } from '../support/nats-cluster.ts'
+import type { NatsServer } from '../support/nats-server.ts'
+import type { NetworkHosts } from '../support/network-hosts.ts'
+
+export interface Stage {
+  readonly nats: NatsCluster
+  /** Where each server runs on a host of its own. */
+  readonly hosts: NetworkHosts | undefined
+  /** Resolves when mail was taken while the trouble lasts. */
+  readonly meanwhile: () => Promise<void>
+  /** SIGKILL to every tier, and until each is ready again. */
+  readonly restartTiers: () => Promise<void>
+}
+
+export type Deed = (stage: Stage) => Promise<void>
+
+async function oneAfterAnother({ nats, meanwhile }: Stage): Promise<void> {
+  for (const server of nats.servers) {
+    await server.kill()
+    await meanwhile()
+    await server.start()
+  }
+}
+
+async function killAll({ nats, meanwhile, restartTiers }: Stage): Promise<void> {
+  await nats.kill()
+  await meanwhile()
+  await restartTiers()
+  await meanwhile()
+  await nats.start()
+}
+
+async function wipeOne({ nats, meanwhile }: Stage): Promise<void> {
+  const [first] = nats.servers as [NatsServer]
+  await first.kill()
+  first.wipe()
+  await meanwhile()
+  await first.start()
+}
+
+async function wipeAll({ nats, meanwhile }: Stage): Promise<void> {
+  await nats.kill()
+  nats.wipe()
+  await meanwhile()
+  await nats.start()
+}
+
+/** Connections stay, and nobody answers on them. */
+async function freezeAll({ nats, meanwhile }: Stage): Promise<void> {
+  for (const server of nats.servers) server.freeze()
+  await meanwhile()
+  for (const server of nats.servers) server.thaw()
+}
+
+/** Two of three: the store has no quorum, the third still lets clients in. */
+async function withoutQuorum({ nats, meanwhile }: Stage): Promise<void> {
+  const [, second, third] = nats.servers as [NatsServer, NatsServer, NatsServer]
+  await Promise.all([second.kill(), third.kill()])
+  await meanwhile()
+  await Promise.all([second.start(), third.start()])
+}
+
+/** Where the servers were, something else answers. */
+async function garbage({ nats, meanwhile }: Stage): Promise<void> {
+  await nats.kill()
+  const words = ['SSH-2.0-OpenSSH\r\n', 'INFO {}\r\nMSG x 1 99999999999\r\n', '\0\r\n']
+  const strangers = await Promise.all(nats.servers.map(({ port }, index) => speakAt(port, words[index] ?? '')))
+  await meanwhile()
+  for (const close of strangers) close()
+  await nats.start()
+}
+
+async function speakAt(port: number, words: string): Promise<() => void> {
+  const sockets = new Set<net.Socket>()
+  const server = net.createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.write(words)
+  })
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  return () => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  }
+}
+
+/** Each server cut off from everybody in turn: packets vanish, connections stay. */
+async function pullEach({ hosts, meanwhile }: Stage): Promise<void> {
+  for (let number = 1; number <= (hosts?.count ?? 0); number++) {
+    hosts?.pull(number)
+    await meanwhile()
+    hosts?.plug(number)
+  }
+}
+
+/** The tiers from all servers, which go on among themselves. */
+async function cutOffTiers({ hosts, meanwhile, restartTiers }: Stage): Promise<void> {
+  hosts?.cutOff()
+  await meanwhile()
+  await restartTiers()
+  await meanwhile()
+  hosts?.rejoin()
+}
+
+/** Only with hosts. */
+export const partitions: Readonly<Record<string, Deed>> = { 'pull-each': pullEach, 'cut-off-tiers': cutOffTiers }
+
+export const deeds: Readonly<Record<string, Deed>> = {
+  'one-after-another': oneAfterAnother,
+  'kill-all': killAll,
+  'wipe-one': wipeOne,
+  'wipe-all': wipeAll,
+  'freeze-all': freezeAll,
+  'without-quorum': withoutQuorum,
+  garbage,
+}

@@ -1,0 +1,42 @@
+/** What `qmq status -o json` says of a cluster under test, and waiting until it says what is wanted. */
+
+import assert from 'node:assert/strict'
+import type { InstanceState } from '../../services/contract/operations.ts'
+import type { Finished } from '../support/child.ts'
+import type { Cluster } from '../support/cluster.ts'
+
+export interface Status {
+  readonly healthy: boolean
+  readonly epoch: number
+  readonly instances: readonly (InstanceState & { readonly pid?: number })[]
+}
+
+export interface Heard {
+  readonly finished: Finished
+  readonly status: Status
+}
+
+const tries = 60
+
+export async function statusOf(cluster: Cluster): Promise<Heard> {
+  const { finished, answer } = await cluster.ask(['status'])
+  assert.ok(answer !== undefined, finished.stderr)
+  return { finished, status: answer as Status }
+}
+
+/** Asks again and again; each asking takes its time. */
+export async function untilStatus(cluster: Cluster, what: string, wanted: (heard: Heard) => boolean): Promise<Heard> {
+  let heard = await statusOf(cluster)
+  for (let round = 0; round < tries && !wanted(heard); round++) heard = await statusOf(cluster)
+  assert.ok(wanted(heard), `${what}: ${heard.finished.stdout}${heard.finished.stderr}`)
+  return heard
+}
+
+export function isWell({ finished, status }: Heard): boolean {
+  return finished.code === 0 && status.healthy
+}
+
+/** By id, of those that run. */
+export function pidsOf({ status }: Heard): ReadonlyMap<string, number> {
+  return new Map(status.instances.flatMap(({ id, pid }) => (pid === undefined ? [] : [[id, pid] as const])))
+}

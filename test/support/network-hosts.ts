@@ -1,0 +1,100 @@
+/**
+ * Hosts of their own on this machine: a network namespace each, joined by a bridge whose own address is this machine's. A host's cable can
+ * be pulled, and this machine can be cut off from all of them, without anybody being told: packets vanish. Needs root and `ip`.
+ */
+
+import { execFileSync } from 'node:child_process'
+import type { Cleanup } from './temporary-directory.ts'
+
+/** A hardware address that no host here has. */
+const nobody = '02:00:00:00:00:99'
+
+export class NetworkHosts {
+  readonly count: number
+  readonly #name: string
+  readonly #subnet: string
+
+  private constructor(count: number) {
+    this.count = count
+    this.#name = `qmq${process.pid}`
+    this.#subnet = `10.213.${process.pid % 250}`
+  }
+
+  /** Gone when the test ends. */
+  static make(test: Cleanup, count: number): NetworkHosts {
+    const hosts = new NetworkHosts(count)
+    test.after(() => hosts.#remove())
+    hosts.#make()
+    return hosts
+  }
+
+  /** From 1. */
+  address(number: number): string {
+    return `${this.#subnet}.${number + 1}`
+  }
+
+  /** By which a program is started there. */
+  starter(number: number): readonly string[] {
+    return ['ip', 'netns', 'exec', this.#host(number)]
+  }
+
+  pull(number: number): void {
+    ip('link', 'set', this.#cable(number), 'down')
+  }
+
+  plug(number: number): void {
+    ip('link', 'set', this.#cable(number), 'up')
+  }
+
+  /** What this machine sends to any of them goes to nobody; they still reach each other. */
+  cutOff(): void {
+    for (let number = 1; number <= this.count; number++) {
+      ip('neigh', 'replace', this.address(number), 'lladdr', nobody, 'dev', this.#name, 'nud', 'permanent')
+    }
+  }
+
+  rejoin(): void {
+    for (let number = 1; number <= this.count; number++) ip('neigh', 'del', this.address(number), 'dev', this.#name)
+  }
+
+  #make(): void {
+    ip('link', 'add', this.#name, 'type', 'bridge')
+    ip('addr', 'add', `${this.#subnet}.1/24`, 'dev', this.#name)
+    ip('link', 'set', this.#name, 'up')
+    for (let number = 1; number <= this.count; number++) {
+      const host = this.#host(number)
+      ip('netns', 'add', host)
+      ip('link', 'add', this.#cable(number), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', host)
+      ip('link', 'set', this.#cable(number), 'master', this.#name)
+      ip('link', 'set', this.#cable(number), 'up')
+      ip('-n', host, 'addr', 'add', `${this.address(number)}/24`, 'dev', 'eth0')
+      ip('-n', host, 'link', 'set', 'eth0', 'up')
+      ip('-n', host, 'link', 'set', 'lo', 'up')
+    }
+  }
+
+  #remove(): void {
+    const commands = [['link', 'del', this.#name]]
+    for (let number = 1; number <= this.count; number++) commands.push(['netns', 'del', this.#host(number)])
+    for (const command of commands) quietly(() => ip(...command))
+  }
+
+  #host(number: number): string {
+    return `${this.#name}h${number}`
+  }
+
+  #cable(number: number): string {
+    return `${this.#name}v${number}`
+  }
+}
+
+function ip(...words: string[]): void {
+  execFileSync('ip', words, { stdio: ['ignore', 'ignore', 'pipe'] })
+}
+
+/** What is not there need not be removed. */
+function quietly(work: () => void): void {
+  try {
+    work()
+  } catch {}
+}
