@@ -41,8 +41,8 @@ import { versionVerb } from './verbs/version.ts'
 
 const verbs: readonly Verb[] = [
   ...[upVerb, runVerb, statusVerb, topVerb, sendVerb, scaleVerb],
-  ...[...instanceVerbs, ...planVerbs, ...queueVerbs],
-  ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb, ...contextVerbs, ...natsVerbs, redisAclVerb],
+  ...[...instanceVerbs, ...planVerbs, ...queueVerbs, ...natsVerbs],
+  ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb, ...contextVerbs, redisAclVerb],
   ...[...drillVerbs, completionVerb(() => verbs), versionVerb],
 ]
 
