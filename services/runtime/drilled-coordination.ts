@@ -135,14 +135,15 @@ export class DrilledCoordination implements Coordination {
   }
 }
 
-/** What all hosts share plays gone; this host's hub beside it does not, so that the drill can be watched. */
+/** The links of a process whose shared one can play gone. With NATS, this host's hub goes on: it is not what is drilled. */
 export function drilledLinks(links: CoordinationLinks, drills: Drills): CoordinationLinks {
   const shared = new DrilledCoordination(links.shared, drills)
   return {
     shared,
     all: links.all.map((link) => (link === links.shared ? shared : link)),
     get trouble() {
-      return links.trouble
+      const at = drills.goneSince('coordination')
+      return at === undefined ? links.trouble : { why: 'a drill is running', at }
     },
     close: () => links.close(),
   }

@@ -18,7 +18,7 @@ export class Drills {
   readonly #players = new Map<DrilledDependency, Changed[]>()
   readonly #told: (what: 'begins' | 'ended', drill: DrillState) => void
   #drill: DrillState | undefined
-  #isRunning = false
+  #goneSince: number | undefined
 
   constructor(clock: Clock, told: (what: 'begins' | 'ended', drill: DrillState) => void) {
     this.#clock = clock
@@ -31,12 +31,18 @@ export class Drills {
   }
 
   isGone(dependency: DrilledDependency): boolean {
-    return this.#isRunning && this.#drill?.dependency === dependency
+    return this.goneSince(dependency) !== undefined
+  }
+
+  /** Unix milliseconds; undefined while it is there. */
+  goneSince(dependency: DrilledDependency): number | undefined {
+    return this.#drill?.dependency === dependency ? this.#goneSince : undefined
   }
 
   /** `changed` is called when `dependency` begins to be gone and when it is back. */
-  play(dependency: DrilledDependency, changed: Changed = () => {}): void {
-    this.#players.set(dependency, [...(this.#players.get(dependency) ?? []), changed])
+  play(dependency: DrilledDependency, changed?: Changed): void {
+    const players = this.#players.get(dependency) ?? []
+    this.#players.set(dependency, changed === undefined ? players : [...players, changed])
   }
 
   /** The drill as it will be, or in words why there is none. Begins a moment later. */
@@ -49,9 +55,11 @@ export class Drills {
     this.#drill = drill
     this.#clock.after(drillAnswerMs, () => {
       this.#told('begins', drill)
+      this.#goneSince = this.#clock.now()
       this.#turn(drill, true)
       this.#clock.after(lastsMs, () => {
         this.#drill = undefined
+        this.#goneSince = undefined
         this.#turn(drill, false)
         this.#told('ended', drill)
       })
@@ -60,7 +68,6 @@ export class Drills {
   }
 
   #turn(drill: DrillState, isGone: boolean): void {
-    this.#isRunning = isGone
     for (const changed of this.#players.get(drill.dependency) ?? []) changed(isGone)
   }
 }

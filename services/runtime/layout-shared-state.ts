@@ -33,8 +33,8 @@ export class LayoutSharedState implements SharedStateSource {
 
   /** `directory`: where relative file names begin. */
   constructor(world: SharedStateWorld, layout: Layout, directory: string, drills?: Drills) {
-    this.#drills = drills
     this.#world = world
+    this.#drills = drills
     this.#directory = directory
     this.#state = new FallbackSharedState(new LocalSharedState(world.clock))
     this.apply(layout)
@@ -45,7 +45,9 @@ export class LayoutSharedState implements SharedStateSource {
   }
 
   get status(): SharedStateStatus | undefined {
-    return this.#server?.status
+    const status = this.#server?.status
+    if (status === undefined || this.#drills?.isGone('shared-state') !== true) return status
+    return { ...status, reached: false, why: 'a drill is running' }
   }
 
   apply(layout: Layout): void {

@@ -94,12 +94,17 @@ export function dependencyDown(
     unfelt: async () => {
       const states = await Promise.all(told.map(async (id) => ({ id, state: await stateOf(client, id) })))
       const feels = (state: InstanceState | undefined) =>
-        dependency === 'coordination' ? state === undefined : state?.drill?.dependency === dependency
+        dependency === 'coordination' ? feelsAlone(client, state) : state?.sharedState?.reached === false
       const unmoved = states.filter(({ state }) => !feels(state)).map(({ id }) => id)
       return unmoved.length === 0 ? undefined : `${unmoved.join(', ')} went on as if nothing were gone`
     },
     absent: () => unready(context, client),
   }
+}
+
+/** With NATS, an instance still answers over its host's hub, and says what it misses; without, the hub is what it misses. */
+function feelsAlone({ layout }: ClusterClient, state: InstanceState | undefined): boolean {
+  return layout.coordination === undefined ? state === undefined : state?.coordinationLost !== undefined
 }
 
 /** The longest a fault may keep us. */
