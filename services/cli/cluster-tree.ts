@@ -33,6 +33,7 @@ import { judgeLayout, type LayoutJudgement, layoutKeys } from '../runtime/signed
 import { type Ending, type Launched, Supervisor } from '../runtime/supervisor.ts'
 import type { TierKind } from '../runtime/tier-layout.ts'
 import { socketName } from '../runtime/tier-process.ts'
+import { ensureCertificates } from './cluster-certificates.ts'
 import type { LayoutSigner } from './cluster-link.ts'
 import { describeState, isReady } from './instance-states.ts'
 import { writeState } from './prepare-state.ts'
@@ -211,6 +212,7 @@ export class ClusterTree implements PlatformDriver {
   async #keep(layout: Layout): Promise<void> {
     try {
       await writeState(this.#context, { layout, before: this.#layout, isNew: false })
+      await ensureCertificates(this.#context, layout)
     } catch (error) {
       this.#context.complain(`epoch ${layout.epoch} cannot be kept and is tried again: ${errorText(error)}`)
       this.#context.world.clock.after(keepAgainMs, () => {
