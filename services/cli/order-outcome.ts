@@ -102,5 +102,5 @@ export function finalText(
       ? ''
       : `; ${messages} messages (${bytesText(bytes)}) moved in ${seconds.toFixed(1)} s, receipt ${receipt}`
   const doubts = [...(verified ? [] : ['the receipts are NOT verified']), ...(balanced ? [] : ['mail is NOT balanced'])]
-  return [`${pool} has ${to} instances, before ${from}${moved}`, ...doubts].join('; ')
+  return [`${pool} has ${to === 1 ? '1 instance' : `${to} instances`}, before ${from}${moved}`, ...doubts].join('; ')
 }

@@ -244,7 +244,7 @@ class TierProcess {
     const layout = await this.#intake?.judge(change.entry.value, current, link)
     if (layout === undefined) return
     if (homeIn(layout, tier, id) === undefined) {
-      return this.#log.warn('layout passed over: this place is no longer in it', { epoch: layout.epoch })
+      return this.#log.info('this place is no longer in the layout', { epoch: layout.epoch })
     }
     await this.#keep(layout)
     this.#tier?.apply(layout)

@@ -1,11 +1,15 @@
 /**
- * `qmq audit`: is all mail accounted for? The sums over all instances, where each hop counts what it accepted; balanced only
+ * `qmq audit`: is all mail accounted for? The sums over all instances, and over those that left and whose homes are here, where each hop counts what it accepted; balanced only
  * where every instance is. Exit code 1 where it is not, 3 where it is but damaged records wait for a person to look. A running instance is asked, the journal of one that is not is read.
  */
 
+import fs from 'node:fs'
+import path from 'node:path'
 import type { RequestResult } from '../../contract/coordination.ts'
+import { instanceOf, type Layout } from '../../contract/layout.ts'
 import type { Audit } from '../../contract/operations.ts'
 import { errorText } from '../../protocol/failure.ts'
+import { tierDirectories } from '../../runtime/tier-layout.ts'
 import { ClusterClient } from '../cluster-client.ts'
 import { askOffline, lookOffline } from '../offline-instance.ts'
 import { textTable } from '../text-table.ts'
@@ -24,14 +28,16 @@ async function audit(context: Context): Promise<ExitCode> {
     const asked = await Promise.all(
       client.queues.map(async ({ id }) => ({ id, result: await client.ask(id, 'audit', {}) })),
     )
-    const answers = await lookOffline(asked, ({ id, result }) => auditOf(context, id, result))
+    const left = leftHomes(context.state, client.layout)
+    const places = [...asked, ...left.map((id) => ({ id, result: { kind: 'no-responder' } as const }))]
+    const answers = await lookOffline(places, ({ id, result }) => auditOf(context, id, result))
     const instances = answers.filter((answer) => typeof answer !== 'string')
     const missing = answers.filter((answer) => typeof answer === 'string')
     for (const why of missing) context.complain(why)
     const totals = totalsOf(instances)
     const balanced = missing.length === 0 && instances.every((one) => one.balanced)
-    const json = () => JSON.stringify({ ...totals, balanced, instances })
-    context.print(context.output === 'json' ? json() : auditText(instances, totals, balanced))
+    const json = () => JSON.stringify({ ...totals, balanced, instances, left })
+    context.print(context.output === 'json' ? json() : auditText(instances, left, totals, balanced))
     if (totals.quarantined > 0) {
       context.complain(
         `${totals.quarantined} damaged records are set aside, below each home in quarantine/: look at them`,
@@ -42,6 +48,17 @@ async function audit(context: Context): Promise<ExitCode> {
   } finally {
     client.close()
   }
+}
+
+/**
+ * Instances that left the layout and whose homes are still on this host: what they had accepted and handed over belongs to the sums, and
+ * what they may still hold is mail.
+ */
+function leftHomes(state: string, layout: Layout): readonly string[] {
+  const homes = path.join(state, tierDirectories.queue)
+  if (!fs.existsSync(homes)) return []
+  const left = fs.readdirSync(homes).filter((id) => instanceOf(layout, id) === undefined)
+  return left.filter((id) => fs.existsSync(path.join(homes, id, 'journal'))).toSorted()
 }
 
 type Counts = Readonly<Record<(typeof counted)[number], number>>
@@ -67,10 +84,14 @@ async function auditOf(context: Context, id: string, result: RequestResult): Pro
   }
 }
 
-function auditText(instances: readonly Audit[], totals: Counts, balanced: boolean): string {
+function auditText(instances: readonly Audit[], left: readonly string[], totals: Counts, balanced: boolean): string {
   const cells = (one: typeof totals) => counted.map((name) => String(one[name]))
   const yes = (value: boolean) => (value ? 'yes' : 'NO')
-  const rows = instances.map((one) => [one.instance, ...cells(one), yes(one.balanced)])
+  const rows = instances.map((one) => [
+    left.includes(one.instance) ? `${one.instance} (left)` : one.instance,
+    ...cells(one),
+    yes(one.balanced),
+  ])
   const came = ['ACCEPTED', 'TAKEN OVER', 'DELIVERED', 'BOUNCED', 'DISCARDED']
   const head = ['ID', ...came, 'HANDED OVER', 'QUEUED', 'SET ASIDE', 'BALANCED']
   return textTable(head, [...rows, ['all', ...cells(totals), yes(balanced)]])
