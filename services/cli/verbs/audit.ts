@@ -35,7 +35,10 @@ async function audit(context: Context): Promise<ExitCode> {
     const missing = answers.filter((answer) => typeof answer === 'string')
     for (const why of missing) context.complain(why)
     const totals = totalsOf(instances)
-    const balanced = missing.length === 0 && instances.every((one) => one.balanced)
+    // While a plan runs, source and target are asked at different moments.
+    const astray = client.layout.plans.length > 0 ? 0 : totals.handedOver - totals.takenOver
+    if (astray > 0) context.complain(`${astray} recipients were handed over to instances that are not among these`)
+    const balanced = missing.length === 0 && astray <= 0 && instances.every((one) => one.balanced)
     const json = () => JSON.stringify({ ...totals, balanced, instances, left })
     context.print(context.output === 'json' ? json() : auditText(instances, left, totals, balanced))
     if (totals.quarantined > 0) {
