@@ -3,8 +3,11 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { DrillReport } from '../../services/cli/drill/drill-report.ts'
+import type { InstanceState } from '../../services/contract/operations.ts'
 import { type Cluster, clusterConf, clusterPorts, startCluster } from '../support/cluster.ts'
 import { MailSink } from '../support/mail-sink.ts'
+import { NatsServer } from '../support/nats-server.ts'
+import { RedisServer } from '../support/redis-server.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
 const timeout = 120_000
@@ -42,6 +45,27 @@ test('a drill holds on a whole cluster, whatever is taken away', { timeout }, as
   assert.equal((await drill('kill', '01', '--to', 'sink@customer1.example')).drill, 'kill 01')
   assert.notEqual(await pidOf('01'), before)
   await drill('kill', 'e1')
+})
+
+test('NATS and Redis are played gone one by one, and are there afterwards', { timeout }, async (t) => {
+  const redis = await RedisServer.start(t)
+  const nats = await NatsServer.start()
+  t.after(() => nats.remove())
+  const conf = clusterConf(await clusterPorts(), { deliver: 'hold', coordination: `nats://${nats.address}` })
+  const cluster = await startCluster(t, temporaryDirectory(t), `${conf}shared-state: redis://127.0.0.1:${redis.port}\n`)
+  const reached = async (): Promise<boolean | undefined> => {
+    const { answer } = await cluster.ask(['status'])
+    const edge = (answer as { instances: InstanceState[] }).instances.find(({ id }) => id === 'e1')
+    return edge?.sharedState?.reached
+  }
+  while (!(await reached())) {}
+  for (const fault of ['nats-down', 'redis-down']) {
+    const { finished, answer } = await cluster.ask(['drill', fault, '--for', '2s', '--yes', '--probes', '2'])
+    assert.equal(finished.code, 0, finished.stdout + finished.stderr)
+    const { held, felt, phases } = answer as DrillReport
+    assert.deepEqual([held, felt, phases[1]?.accepted], [true, true, phases[1]?.sent])
+  }
+  assert.equal(await reached(), true)
 })
 
 test('a drill does nothing where it may not, and says why', { timeout }, async (t) => {

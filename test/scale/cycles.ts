@@ -13,7 +13,7 @@ export interface CyclePlan {
   readonly runs: number
   /** Of each cycle: in a quarter of them while it grows, the others while it shrinks. */
   readonly kills: number
-  /** Deferred messages that wait before the first cycle. */
+  /** Deferred messages that are sent to the wide pool in the first cycle, so that those who leave have their part. */
   readonly queued: number
   readonly wide: number
   readonly clients: number
@@ -39,10 +39,9 @@ export async function scaleInCycles(options: ScaleOptions, plan: CyclePlan, give
   try {
     const killer = new Killer(world.cluster, world.watch, world.ledger, options.seed)
     const orders: Order[] = []
-    if (plan.queued > 0) await world.sending.fill(plan.queued, 'defer', fillClients)
     world.sending.start(plan.clients, plan.pauseMs, options.seed)
     for (let run = 1; run <= plan.runs; run++) {
-      orders.push(...(await cycle(world, killer, plan, give)))
+      orders.push(...(await cycle(world, killer, run === 1 ? plan : { ...plan, queued: 0 }, give)))
       const { size } = world.ledger.messages
       options.note(`cycle ${run}: ${size} messages sent, ${killer.kills.length} kills`)
     }
@@ -72,6 +71,7 @@ async function cycle(
   const grown = await withKills(world, killer.atOnce.bind(killer, growing), () =>
     give(world.cluster, world.watch, plan.wide, orderPatienceMs),
   )
+  await world.sending.fill(plan.queued, 'defer', fillClients)
   await sleep(plan.spreadMs)
   const { layout } = await world.watch.look()
   const members = layout.instances.filter((instance) => instance.pool === pool).map(({ id }) => id)

@@ -1,9 +1,15 @@
 /** The short form of `npm run scale`: one cycle of growing and shrinking under load, with kills at its steps. */
 
 import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { run } from '../support/child.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { scaleInCycles } from './cycles.ts'
+import { receiptFiles } from './scale-world.ts'
+
+const program = new URL('../../services/cli/qmq.js', import.meta.url).pathname
 
 const kills = 6
 
@@ -26,5 +32,27 @@ test('a pool that grows and shrinks under load, while processes die, loses nothi
   assert.ok(verdict.balanced, `audit: ${JSON.stringify(report.audit)}`)
   assert.ok(receipts >= plan.wide - options.instances, `${receipts} receipts`)
   assert.ok(deferralsKept > 100, `only ${deferralsKept} deferred recipients were compared`)
+  await receiptsCanFail(directory)
   assert.ok(report.kills.length > 0 && acked > plan.queued, 'there was no load to speak of')
 })
+
+/** One other byte in a receipt or in a manifest beside it, and the check says no. */
+async function receiptsCanFail(directory: string): Promise<void> {
+  const [receipt = ''] = receiptFiles(join(directory, 'state'))
+  const manifests = readdirSync(dirname(receipt)).filter((name) => name.endsWith('.manifest'))
+  assert.ok(manifests.length > 0, 'no manifest beside the receipt')
+  const where = ['--conf', join(directory, 'conf-qmq'), '--state', join(directory, 'state')]
+  const verify = async () => (await run(process.execPath, [program, 'audit', 'verify', receipt, ...where])).code
+  assert.equal(await verify(), 0)
+  for (const file of [receipt, ...manifests.map((name) => join(dirname(receipt), name))]) {
+    const whole = readFileSync(file)
+    if (whole.length === 0) continue
+    const changed = Buffer.from(whole)
+    const at = changed.findLastIndex((byte) => byte >= 0x30 && byte <= 0x38)
+    changed[at] = (changed[at] ?? 0) + 1
+    writeFileSync(file, changed)
+    assert.equal(await verify(), 1, file)
+    writeFileSync(file, whole)
+  }
+  assert.equal(await verify(), 0)
+}

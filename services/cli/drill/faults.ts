@@ -6,6 +6,7 @@
  */
 
 import { type DrilledDependency, drillMsMax } from '../../contract/drill.ts'
+import { instanceOf } from '../../contract/layout.ts'
 import type { InstanceState } from '../../contract/operations.ts'
 import { homeOwner, killHomeOwner } from '../../runtime/home-lock.ts'
 import type { ClusterClient, Place } from '../cluster-client.ts'
@@ -119,16 +120,24 @@ function meaningOf(client: ClusterClient, dependency: DrilledDependency): string
   return `no heartbeats, no new layout, no orders; all ${carriers} edges and queues carry mail by the layout they have`
 }
 
+/** Whoever shall run: a parked instance does not. */
+export function runningPlaces({ layout, places }: ClusterClient): readonly Place[] {
+  return places.filter(({ id }) => instanceOf(layout, id)?.standing !== 'parked')
+}
+
 /** Everybody of the layout who is not ready, has not reported, or misses what the drill took away. */
 async function unready(context: Context, client: ClusterClient): Promise<readonly string[]> {
-  const places = client.places
-  const states = await Promise.all(places.map(async ({ id }) => ({ id, state: await stateOf(client, id) })))
+  const states = await Promise.all(
+    runningPlaces(client).map(async ({ id }) => ({ id, state: await stateOf(client, id) })),
+  )
   const now = context.world.clock.now()
   return states.flatMap(({ id, state }) => {
     if (state === undefined || !isReady(state, state.epoch))
       return [`${id} (${describeState(state, state?.epoch ?? 0)})`]
     if (state.drill !== undefined && state.drill.until < now) return [`${id} (still without ${state.drill.dependency})`]
-    return []
+    const lost =
+      state.coordinationLost?.why ?? (state.sharedState?.reached === false ? state.sharedState.why : undefined)
+    return lost === undefined ? [] : [`${id} (${lost})`]
   })
 }
 

@@ -11,7 +11,7 @@ import type { Audit } from '../../contract/operations.ts'
 import { readDuration, writeDuration } from '../../settings/duration.ts'
 import { ClusterClient } from '../cluster-client.ts'
 import { type DrillReport, drillText, reportOf } from '../drill/drill-report.ts'
-import { dependencyDown, type Fault, killOf, patienceMsOf } from '../drill/faults.ts'
+import { dependencyDown, type Fault, killOf, patienceMsOf, runningPlaces } from '../drill/faults.ts'
 import { type ProbeAddresses, Probes } from '../drill/probes.ts'
 import { describeState, isReady } from '../instance-states.ts'
 import { type Context, countOption, type ExitCode, type Input, textOption, type Verb } from '../verb.ts'
@@ -84,7 +84,7 @@ async function drill(
         ? killOf(context, client, place)
         : dependencyDown(context, client, {
             ...{ dependency: what === 'kill' ? 'coordination' : what, forMs },
-            places: what === 'shared-state' ? client.places.filter(({ tier }) => tier === 'edge') : client.places,
+            places: runningPlaces(client).filter(({ tier }) => what === 'coordination' || tier === 'edge'),
           })
     if (typeof fault === 'string') return complain(context, fault, 1)
     if (input.options['yes'] !== true)
@@ -120,7 +120,7 @@ async function degradedBy(client: ClusterClient): Promise<string | undefined> {
   const heard = await client.states()
   if (heard.kind === 'unheard') return heard.why
   const { epoch } = client.layout
-  const unwell = client.places.flatMap(({ id }) => {
+  const unwell = runningPlaces(client).flatMap(({ id }) => {
     const state = heard.states.get(id)
     return state !== undefined && isReady(state, epoch) ? [] : [`${id} (${describeState(state, epoch)})`]
   })
@@ -182,7 +182,9 @@ async function untilBack(context: Context, fault: Fault): Promise<readonly strin
 
 async function unbalancedOf(client: ClusterClient): Promise<readonly string[]> {
   const audits = await Promise.all(
-    client.queues.map(async ({ id }) => ({ id, result: await client.ask(id, 'audit', {}) })),
+    runningPlaces(client)
+      .filter(({ tier }) => tier === 'queue')
+      .map(async ({ id }) => ({ id, result: await client.ask(id, 'audit', {}) })),
   )
   return audits.flatMap(({ id, result }) => {
     if (result.kind !== 'reply') return [`${id} (no audit, ${result.kind === 'refused' ? result.why : 'no answer'})`]
