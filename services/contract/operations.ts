@@ -126,4 +126,14 @@ export interface QueuedRecipient {
 /** `manifest` {plan} -> Manifest: what left or arrived here by a plan (`manifest.ts`). */
 /** `manifest-lines` {plan, source, target, after, limit} -> ManifestPage: the lines of one part behind the key `after`, '' for the first. */
 /** Operations of every instance: `trace` {id} -> LedgerEvent[], `status` {} -> InstanceState, `drill` DrillOrder -> DrillState. */
-export type OperationName = 'list' | 'show' | 'audit' | 'trace' | 'status' | 'manifest' | 'manifest-lines' | 'drill'
+/** Of a control process: `receipt` {plan, instance} -> {text, verdict}, of what is on its own disk. */
+export type OperationName =
+  | 'list'
+  | 'show'
+  | 'audit'
+  | 'manifest'
+  | 'manifest-lines'
+  | 'receipt'
+  | 'trace'
+  | 'status'
+  | 'drill'

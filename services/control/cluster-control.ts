@@ -33,7 +33,7 @@ import { scale } from './layout/scale.ts'
 import { LayoutRegister } from './layout-register.ts'
 import { ShareKeeper } from './limits/share-keeper.ts'
 import { Orders, type OrderWords } from './orders.ts'
-import { ReceiptBook } from './receipt/receipt-book.ts'
+import { type JudgedReceipt, ReceiptBook } from './receipt/receipt-book.ts'
 import type { Ask } from './receipt/receipt-maker.ts'
 import { type ReceiptName, ReceiptStore } from './receipt/receipt-store.ts'
 
@@ -203,8 +203,20 @@ export class ClusterControl implements ControlPlane {
     return this.#book.list()
   }
 
-  /** Rejects where neither disk nor coordination answers. */
-  receipt(name: ReceiptName): ReturnType<ReceiptBook['judged']> {
+  /** Its manifests are on the disk of whoever led when it was made: the others are asked. Rejects where neither disk nor coordination answers. */
+  async receipt(name: ReceiptName): Promise<JudgedReceipt | undefined> {
+    const own = await this.ownReceipt(name)
+    if (own?.verdict.ok === true) return own
+    const others = this.#parts.inForce().control.filter(({ id }) => id !== this.id)
+    const asked = await Promise.all(others.map(({ id }) => this.ask(id, 'receipt', { ...name }, askTimeoutMs)))
+    const replies = asked.flatMap((result) => (result.kind === 'reply' ? [result.value] : []))
+    const judged = replies.flatMap((value) => readJudged(value) ?? [])
+    // The same words only: of two that differ, the one in coordination is right.
+    return judged.find(({ text, verdict }) => verdict.ok && (own === undefined || text === own.text)) ?? own
+  }
+
+  /** What this process can say of it by itself. */
+  ownReceipt(name: ReceiptName): Promise<JudgedReceipt | undefined> {
     return this.#book.judged(name)
   }
 
@@ -224,6 +236,12 @@ export class ClusterControl implements ControlPlane {
     this.#executor.nudge()
     this.#parts.onProgress()
   }
+}
+
+function readJudged(value: Json): JudgedReceipt | undefined {
+  if (typeof value !== 'object' || value === null || !('text' in value) || !('verdict' in value)) return undefined
+  const { text, verdict } = value as unknown as JudgedReceipt
+  return typeof text === 'string' && typeof verdict === 'object' && verdict !== null ? { text, verdict } : undefined
 }
 
 function wordsOf(order: Order, { by, reason }: OrderedBy): OrderWords {

@@ -4,15 +4,17 @@
  * Nothing of mail depends on it. Where the cluster's key cannot be used it runs all the same, refuses, and says why.
  */
 
+import type { Json } from '../contract/coordination.ts'
 import type { InstanceState } from '../contract/operations.ts'
 import { errorText } from '../protocol/failure.ts'
 import { openSigner, openVerifier } from '../runtime/signature.ts'
 import { layoutKeys } from '../runtime/signed-layout.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
 import { openTierCredentials } from '../runtime/tier-credentials.ts'
-import { runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
+import { asJson, runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
 import { type Api, type ApiParts, startApi } from './api/api-server.ts'
 import { ClusterControl } from './cluster-control.ts'
+import type { ReceiptName } from './receipt/receipt-store.ts'
 
 type ControlState = ReturnType<Tier['state']>
 
@@ -59,8 +61,19 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
       ...(why === undefined ? {} : { why }),
       ...(control === undefined ? {} : { control: control.progress() }),
     }),
-    operations: {},
+    operations: {
+      receipt: async (value) => {
+        const name = receiptNameIn(value)
+        if (control === undefined || name === undefined) throw new Error('there is no such receipt here')
+        return asJson((await control.ownReceipt(name)) ?? {})
+      },
+    },
   }
+}
+
+function receiptNameIn(value: Json): ReceiptName | undefined {
+  if (typeof value !== 'object' || value === null || !('plan' in value) || !('instance' in value)) return undefined
+  return { plan: String(value['plan']), instance: String(value['instance']) }
 }
 
 /** Nothing where the cluster has no certificates: nobody is believed by his address. What each may call is in his certificate. */

@@ -23,6 +23,12 @@ interface ReceiptBookParts {
   readonly verifier: Verifier
 }
 
+export interface JudgedReceipt {
+  /** Signed. */
+  readonly text: string
+  readonly verdict: ReceiptVerdict
+}
+
 export type ReceiptEntered =
   | { readonly kind: 'entered'; readonly sealedAt: number }
   /** Why there is none yet, in words. */
@@ -74,7 +80,7 @@ export class ReceiptBook {
   }
 
   /** Undefined where there is none. Rejects where neither disk nor coordination answers. */
-  async judged(name: ReceiptName): Promise<{ readonly text: string; readonly verdict: ReceiptVerdict } | undefined> {
+  async judged(name: ReceiptName): Promise<JudgedReceipt | undefined> {
     const { store, verifier } = this.#parts
     const text = await this.read(name)
     if (text === undefined) return undefined
