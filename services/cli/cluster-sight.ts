@@ -25,11 +25,7 @@ export async function openSight(context: Context): Promise<ClusterSight> {
 async function controlSight(context: Context): Promise<ClusterSight> {
   const client = await ControlClient.open(context)
   return {
-    look: async () => {
-      const asked = await client.ask<{ status: ClusterStatus }>('ClusterService', 'GetStatus', {})
-      if (asked.kind === 'failed') throw new Error(asked.failure.why)
-      return asked.value.status
-    },
+    look: async () => (await client.must<{ status: ClusterStatus }>('ClusterService', 'GetStatus', {})).status,
     close: () => client.close(),
   }
 }

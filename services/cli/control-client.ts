@@ -56,6 +56,13 @@ export class ControlClient {
     return asked
   }
 
+  /** Rejects with what went wrong, for verbs that can do nothing without. */
+  async must<Reply>(service: ControlService, method: string, request: object): Promise<Reply> {
+    const asked = await this.ask<Reply>(service, method, request)
+    if (asked.kind === 'failed') throw new Error(asked.failure.why)
+    return asked.value
+  }
+
   /** To the one that leads. */
   async order<Reply>(method: string, request: object): Promise<Asked<Reply>> {
     const asked = await this.ask<Reply>('OperationsService', method, request)

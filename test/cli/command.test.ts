@@ -18,7 +18,21 @@ describe('usage', () => {
   it('help and version are exit code 0, on standard output', async () => {
     const help = await qmq('help')
     assert.equal(help.code, 0)
-    for (const verb of ['up', 'run', 'status', 'send', 'queue', 'trace', 'audit', 'check', 'ca', 'version']) {
+    const verbs = [
+      'up',
+      'run',
+      'status',
+      'top',
+      'send',
+      'scale',
+      'drain',
+      'cordon',
+      'uncordon',
+      'plan',
+      'queue',
+      'trace',
+    ]
+    for (const verb of [...verbs, 'audit', 'check', 'drill', 'context', 'ca', 'completion', 'version']) {
       assert.match(help.stdout, new RegExp(`^  ${verb} `, 'm'))
     }
     const version = await qmq('version', '-o', 'json')
@@ -30,7 +44,17 @@ describe('usage', () => {
   })
 
   it('what is no command is exit code 2, on standard error', async () => {
-    for (const words of [[], ['bogus'], ['queue'], ['up', '--bogus'], ['trace'], ['status', '-o', 'xml']]) {
+    for (const words of [
+      [],
+      ['bogus'],
+      ['queue'],
+      ['up', '--bogus'],
+      ['trace'],
+      ['audit', 'bogus'],
+      ['scale'],
+      ['completion', 'tcsh'],
+      ['status', '-o', 'xml'],
+    ]) {
       const { code, stdout, stderr } = await qmq(...words)
       assert.equal(code, 2, words.join(' '))
       assert.equal(stdout, '')

@@ -6,12 +6,15 @@ import path from 'node:path'
 import { describe, it } from 'node:test'
 import { planState, writeState } from '../../services/cli/prepare-state.ts'
 import type { Context, ExitCode, Verb } from '../../services/cli/verb.ts'
+import { auditVerb } from '../../services/cli/verbs/audit.ts'
 import { contextVerbs } from '../../services/cli/verbs/context.ts'
 import { instanceVerbs } from '../../services/cli/verbs/drain.ts'
 import { ordersVerb } from '../../services/cli/verbs/orders.ts'
 import { planVerbs } from '../../services/cli/verbs/plan.ts'
+import { queueVerbs } from '../../services/cli/verbs/queue.ts'
 import { scaleVerb } from '../../services/cli/verbs/scale.ts'
 import { topVerb } from '../../services/cli/verbs/top.ts'
+import { traceVerb } from '../../services/cli/verbs/trace.ts'
 import type { DrainPlan, Layout } from '../../services/contract/layout.ts'
 import type { ControlView } from '../../services/control/control-plane.ts'
 import { type ApiPlace, cluster, serveApi } from '../control/api/api-place.ts'
@@ -20,6 +23,7 @@ import { clusterConf } from '../support/cluster.ts'
 import { type Cleanup, temporaryDirectory } from '../support/temporary-directory.ts'
 import { confOf, contextIn, type KeptContext } from './command-context.ts'
 
+const traced = '01M83RR83BV0FRYXJK5GXCM4KZ'
 const planId = '01JZZZZZZZZZZZZZZZZZZZZZZZ'
 const conf = confOf(clusterConf({ smtp: 2525, submission: 2587, smtps: 2465, base: 21_000 }, { deliver: 'hold' }))
 
@@ -310,6 +314,25 @@ describe('contexts', () => {
     const operating = as(authority.issue([`URI:qmq://${cluster}/role/operator`]), place)
     assert.equal(await run(scaleVerb, operating, ['INTERNAL=2'], { wait: false }), 0)
     assert.equal(place.plane.ordered.at(-1)?.by.by, 'holder-4 (operator)')
+    const [event, count] = [
+      { id: traced, tier: 'edge', instance: 'e1', event: 'received', at: 1 },
+      { accepted: 2, delivered: 2 },
+    ]
+    const nothing = { bounced: 0, discarded: 0, queued: 0, takenOver: 0, handedOver: 0, quarantined: 0 }
+    place.plane.answers = (instance, operation) => {
+      if (operation === 'audit') return { kind: 'reply', value: { instance, ...count, ...nothing, balanced: true } }
+      return instance === 'e1' && operation === 'trace'
+        ? { kind: 'reply', value: [event] }
+        : { kind: 'reply', value: [] }
+    }
+    assert.equal(await run(auditVerb, operating, []), 0)
+    assert.match(operating.printed.at(-1) ?? '', /\nall +\d+ +\d+ +0 +0 +0 +0 +yes/)
+    assert.equal(await run(traceVerb, operating, [traced]), 0)
+    assert.match(operating.printed.at(-1) ?? '', /edge +e1 +received/)
+    assert.equal(await run(verbNamed(queueVerbs, 'queue ls'), operating, []), 0)
+    assert.equal(operating.printed.at(-1), 'Nothing is queued.')
+    assert.equal(await run(verbNamed(queueVerbs, 'queue ls'), operating, ['77']), 2)
+    await assert.rejects(run(traceVerb, as(viewer, place), [traced]), /takes the role operator/)
     await assert.rejects(run(topVerb, as(viewer, edge), [], { once: true }), /tier\/edge\/e1/)
   })
 })

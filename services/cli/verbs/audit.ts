@@ -11,18 +11,54 @@ import type { Audit } from '../../contract/operations.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { tierDirectories } from '../../runtime/tier-layout.ts'
 import { ClusterClient } from '../cluster-client.ts'
+import { ControlClient } from '../control-client.ts'
 import { askOffline, lookOffline } from '../offline-instance.ts'
 import { textTable } from '../text-table.ts'
 import type { Context, ExitCode, Verb } from '../verb.ts'
 
-export const auditVerb: Verb = { name: 'audit', summary: 'check that all accepted mail is accounted for', run: audit }
+export const auditVerb: Verb = {
+  name: 'audit',
+  summary: 'check that all accepted mail is accounted for',
+  remote: true,
+  run: audit,
+}
 
 const counted = [
   ...(['accepted', 'takenOver', 'delivered', 'bounced', 'discarded'] as const),
   ...(['handedOver', 'queued', 'quarantined'] as const),
 ]
 
+interface Audits {
+  /** An audit, or why there is none. */
+  readonly answers: readonly (Audit | string)[]
+  /** Ids of those that left and whose homes are here. */
+  readonly left: readonly string[]
+  /** While mail moves, source and target are asked at different moments. */
+  readonly isMoving: boolean
+}
+
 async function audit(context: Context): Promise<ExitCode> {
+  const { answers, left, isMoving } =
+    context.remote === undefined ? await auditsHere(context) : await auditsThere(context)
+  const instances = answers.filter((answer) => typeof answer !== 'string')
+  const missing = answers.filter((answer) => typeof answer === 'string')
+  for (const why of missing) context.complain(why)
+  const totals = totalsOf(instances)
+  const astray = isMoving ? 0 : totals.handedOver - totals.takenOver
+  if (astray > 0) context.complain(`${astray} recipients were handed over to instances that are not among these`)
+  const balanced = missing.length === 0 && astray <= 0 && instances.every((one) => one.balanced)
+  const json = () => JSON.stringify({ ...totals, balanced, instances, left })
+  context.print(context.output === 'json' ? json() : auditText(instances, left, totals, balanced))
+  if (totals.quarantined > 0) {
+    context.complain(
+      `${totals.quarantined} damaged records are set aside, below each home in quarantine/: look at them`,
+    )
+  }
+  if (!balanced) return 1
+  return totals.quarantined > 0 ? 3 : 0
+}
+
+async function auditsHere(context: Context): Promise<Audits> {
   const client = await ClusterClient.open(context)
   try {
     const asked = await Promise.all(
@@ -31,26 +67,27 @@ async function audit(context: Context): Promise<ExitCode> {
     const left = leftHomes(context.state, client.layout)
     const places = [...asked, ...left.map((id) => ({ id, result: { kind: 'no-responder' } as const }))]
     const answers = await lookOffline(places, ({ id, result }) => auditOf(context, id, result))
-    const instances = answers.filter((answer) => typeof answer !== 'string')
-    const missing = answers.filter((answer) => typeof answer === 'string')
-    for (const why of missing) context.complain(why)
-    const totals = totalsOf(instances)
-    // While a plan runs, source and target are asked at different moments.
-    const astray = client.layout.plans.length > 0 ? 0 : totals.handedOver - totals.takenOver
-    if (astray > 0) context.complain(`${astray} recipients were handed over to instances that are not among these`)
-    const balanced = missing.length === 0 && astray <= 0 && instances.every((one) => one.balanced)
-    const json = () => JSON.stringify({ ...totals, balanced, instances, left })
-    context.print(context.output === 'json' ? json() : auditText(instances, left, totals, balanced))
-    if (totals.quarantined > 0) {
-      context.complain(
-        `${totals.quarantined} damaged records are set aside, below each home in quarantine/: look at them`,
-      )
-    }
-    if (!balanced) return 1
-    return totals.quarantined > 0 ? 3 : 0
+    return { answers, left, isMoving: client.layout.plans.length > 0 }
   } finally {
     client.close()
   }
+}
+
+/** The journals of another host cannot be read: who does not answer is missing, and of who left nothing is known. */
+async function auditsThere(context: Context): Promise<Audits> {
+  const client = await ControlClient.open(context)
+  try {
+    const { instances, silent } = await client.must<AuditReply>('ClusterService', 'Audit', {})
+    const answers = [...instances, ...silent.map(({ instance, why }) => `${instance}: no audit, ${why}`)]
+    return { answers, left: [], isMoving: true }
+  } finally {
+    client.close()
+  }
+}
+
+interface AuditReply {
+  readonly instances: readonly Audit[]
+  readonly silent: readonly { readonly instance: string; readonly why: string }[]
 }
 
 /**

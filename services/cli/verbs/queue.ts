@@ -4,7 +4,9 @@ import type { QueuedMessage } from '../../contract/operations.ts'
 import { transactionIdPattern, transactionOf } from '../../contract/transaction-id.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { ClusterClient, type Place } from '../cluster-client.ts'
+import { ControlClient } from '../control-client.ts'
 import { askOffline, lookOffline } from '../offline-instance.ts'
+import { complainOf } from '../refused-order.ts'
 import { shortDuration, textTable } from '../text-table.ts'
 import { type Context, countOption, type ExitCode, type Input, type Verb } from '../verb.ts'
 
@@ -16,6 +18,7 @@ export const queueVerbs: readonly Verb[] = [
     name: 'queue ls',
     summary: 'list queued messages, of all instances or of some',
     arguments: '[instances...]',
+    remote: true,
     options: [['--limit <number>', 'at most so many of each instance, default 1000']],
     run: list,
   },
@@ -46,6 +49,7 @@ async function list(context: Context, input: Input): Promise<ExitCode> {
     context.complain(`--limit is a whole number from 1 to ${listedMax}`)
     return 2
   }
+  if (context.remote !== undefined) return await listThere(context, input.words, limit)
   const client = await ClusterClient.open(context)
   try {
     const places = chosen(context, client, input.words)
@@ -70,6 +74,25 @@ async function list(context: Context, input: Input): Promise<ExitCode> {
   } finally {
     client.close()
   }
+}
+
+async function listThere(context: Context, instances: readonly string[], limit: number): Promise<ExitCode> {
+  const client = await ControlClient.open(context)
+  try {
+    const asked = await client.ask<ListReply>('ClusterService', 'ListQueue', { instances, limit })
+    if (asked.kind === 'failed') return complainOf(context, asked.failure)
+    const { messages, silent } = asked.value
+    for (const { instance, why } of silent) context.complain(`${instance}: ${why}`)
+    context.print(context.output === 'json' ? JSON.stringify(messages) : listText(context, messages))
+    return silent.length === 0 ? 0 : 1
+  } finally {
+    client.close()
+  }
+}
+
+interface ListReply {
+  readonly messages: readonly QueuedMessage[]
+  readonly silent: readonly { readonly instance: string; readonly why: string }[]
 }
 
 /** `seen` messages beyond the limit were found, `counted` are there by the instance's own count. */

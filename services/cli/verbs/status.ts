@@ -5,12 +5,23 @@
 
 import { type DrainPlan, instanceOf, type Standing } from '../../contract/layout.ts'
 import type { Audit, InstanceState, Trouble } from '../../contract/operations.ts'
+import { errorText } from '../../protocol/failure.ts'
 import { ClusterClient, type Place } from '../cluster-client.ts'
+import { openSight } from '../cluster-sight.ts'
 import { describeState } from '../instance-states.ts'
 import { shortDuration, textTable } from '../text-table.ts'
-import type { Context, ExitCode, Verb } from '../verb.ts'
+import type { Context, ExitCode, Input, Verb } from '../verb.ts'
+import { topText } from './top.ts'
 
-export const statusVerb: Verb = { name: 'status', summary: 'show every instance and how it is', run: status }
+export const statusVerb: Verb = {
+  name: 'status',
+  summary: 'show every instance and how it is',
+  remote: true,
+  options: [['-w, --watch', 'show it again whenever it has changed']],
+  run: status,
+}
+
+const lookEveryMs = 2000
 
 /** Heartbeats come every second; past this the process is stuck. */
 const staleMs = 10_000
@@ -26,7 +37,38 @@ type Row = Place & {
   readonly quarantined: number | undefined
 }
 
-async function status(context: Context): Promise<ExitCode> {
+async function status(context: Context, input: Input): Promise<ExitCode> {
+  const look = context.remote === undefined ? statusHere : statusThere
+  if (input.options['watch'] !== true) return await look(context)
+  // Until Ctrl-C ends the process.
+  for (let before = ''; ; await context.sleep(lookEveryMs)) {
+    const lines: string[] = []
+    const say = (text: string): number => lines.push(text)
+    try {
+      await look({ ...context, print: say, complain: say })
+    } catch (error) {
+      say(errorText(error))
+    }
+    const text = lines.join('\n')
+    if (context.terminal !== undefined && context.output !== 'json') context.terminal.write(`\x1b[H\x1b[2J${text}\n`)
+    else if (text !== before) context.print(text)
+    before = text
+  }
+}
+
+async function statusThere(context: Context): Promise<ExitCode> {
+  const sight = await openSight(context)
+  try {
+    const seen = await sight.look()
+    context.print(context.output === 'json' ? JSON.stringify(seen) : topText(seen))
+    for (const { id, why } of seen.places) if (why !== '') context.complain(`${id}: ${why}`)
+    return seen.healthy ? 0 : 3
+  } finally {
+    sight.close()
+  }
+}
+
+async function statusHere(context: Context): Promise<ExitCode> {
   const client = await ClusterClient.open(context)
   const heard = await client.states()
   const now = context.world.clock.now()
