@@ -29,7 +29,7 @@ export const instanceVerbs: readonly Verb[] = [
     summary: 'send no new mail to an instance; it delivers what it has',
     arguments: '<instance>',
     remote: true,
-    options: [reasonOption],
+    options: [reasonOption, ['--yes', 'as with the other orders; nothing is asked here']],
     run: (context, input) => orderOnce(context, 'Cordon', { instance: input.words[0], ...reasonOf(input) }),
   },
   {
@@ -37,7 +37,7 @@ export const instanceVerbs: readonly Verb[] = [
     summary: 'take back a cordon, or bring a parked instance back',
     arguments: '<instance>',
     remote: true,
-    options: [reasonOption],
+    options: [reasonOption, ['--yes', 'as with the other orders; nothing is asked here']],
     run: (context, input) => orderOnce(context, 'Uncordon', { instance: input.words[0], ...reasonOf(input) }),
   },
 ]

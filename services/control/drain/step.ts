@@ -167,9 +167,11 @@ function unclearUntil({ layout, plan, receipts }: PlanView): number {
 
 function lateOnes(view: PlanView): readonly string[] {
   const { cordonEpoch } = view.plan
-  const late = (state: InstanceState) =>
-    `${state.id} is on epoch ${state.epoch} instead of ${cordonEpoch}, and may still send mail`
-  return laggards(view, cordonEpoch).map(late)
+  const byEpoch = Map.groupBy(laggards(view, cordonEpoch), ({ epoch }) => epoch)
+  return [...byEpoch].map(([epoch, states]) => {
+    const ids = states.map(({ id }) => id).join(', ')
+    return `${ids} ${states.length === 1 ? 'is' : 'are'} on epoch ${epoch} instead of ${cordonEpoch}, and may still send mail`
+  })
 }
 
 function movingText({ plan, states, now }: PlanView, id: string, progress: DrainProgress): string {
