@@ -12,7 +12,7 @@
  */
 
 import { instanceOf, type Layout, type Standing } from '../../contract/layout.ts'
-import type { DrainProgress, InstanceState } from '../../contract/operations.ts'
+import type { DrainProgress } from '../../contract/operations.ts'
 import { successor, withStanding } from '../layout/order.ts'
 import { forceParkAfterMs, isLost, laggards, type PlanView } from './plan-view.ts'
 
