@@ -326,7 +326,7 @@ describe('contexts', () => {
         : { kind: 'reply', value: [] }
     }
     assert.equal(await run(auditVerb, operating, []), 0)
-    assert.match(operating.printed.at(-1) ?? '', /\nall +\d+ +\d+ +0 +0 +0 +0 +yes/)
+    assert.match(operating.printed.at(-1) ?? '', /\nall +12 +0 +12 +0 +0 +0 +0 +0 +yes/)
     assert.equal(await run(traceVerb, operating, [traced]), 0)
     assert.match(operating.printed.at(-1) ?? '', /edge +e1 +received/)
     assert.equal(await run(verbNamed(queueVerbs, 'queue ls'), operating, []), 0)
