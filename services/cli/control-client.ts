@@ -6,6 +6,7 @@
  */
 
 import fs from 'node:fs'
+import { nobodyLeads } from '../contract/cluster-status.ts'
 import { RpcClient, type RpcFailure, type RpcTarget } from '../runtime/rpc-client.ts'
 import { loadDefinition, serviceIn } from '../runtime/rpc-definition.ts'
 import type { RpcTls } from '../runtime/rpc-identity.ts'
@@ -22,6 +23,9 @@ export type Asked<Reply> =
 const definition = ['qmq/v1/cluster.proto', 'qmq/v1/operations.proto', 'qmq/v1/audit_log.proto'] as const
 const messageBytesMax = 16 * 1024 * 1024
 const callTimeoutMs = 30_000
+/** Longer than a lease lives. */
+const leaderWaitMs = 20_000
+const leaderAgainMs = 1000
 const controlSocketName = 'control.sock'
 
 interface Door {
@@ -63,12 +67,22 @@ export class ControlClient {
     return asked.value
   }
 
-  /** To the one that leads. */
+  /** To the one that leads. A lease that its holder did not live to give back runs out by itself: so long one waits for the next. */
   async order<Reply>(method: string, request: object): Promise<Asked<Reply>> {
+    for (let waitedMs = 0; ; waitedMs += leaderAgainMs) {
+      const asked = await this.#order<Reply>(method, request)
+      const isBetween = asked.kind === 'failed' && asked.failure.metadata.get('qmq-leader') === nobodyLeads
+      if (!isBetween || waitedMs >= leaderWaitMs) return asked
+      if (waitedMs === 0) this.#context.complain('no control process leads at this moment: waiting for one')
+      await this.#context.sleep(leaderAgainMs)
+    }
+  }
+
+  async #order<Reply>(method: string, request: object): Promise<Asked<Reply>> {
     const asked = await this.ask<Reply>('OperationsService', method, request)
     if (asked.kind === 'reply') return asked
     const leader = asked.failure.metadata.get('qmq-leader')
-    if (leader === undefined) return asked
+    if (leader === undefined || leader === nobodyLeads) return asked
     const door = this.#leaderDoor(leader, asked.failure.metadata.get('qmq-leader-address'))
     return door === undefined ? asked : await this.#askAt<Reply>(door, 'OperationsService', method, request)
   }

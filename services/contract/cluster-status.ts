@@ -6,6 +6,9 @@
 import { type DrainPlan, type InstanceSpec, instanceOf, type Layout, poolOf } from './layout.ts'
 import type { InstanceState } from './operations.ts'
 
+/** What stands in `qmq-leader` beside an order that nobody can carry out now. */
+export const nobodyLeads = 'none'
+
 export interface ClusterView {
   readonly layout: Layout
   /** By id. Who does not report is missing. */

@@ -4,6 +4,7 @@
  * would hide from the log of that instance who ordered.
  */
 
+import { nobodyLeads } from '../../contract/cluster-status.ts'
 import { transactionIdPattern } from '../../contract/transaction-id.ts'
 import { errorText } from '../../protocol/failure.ts'
 import type { RpcAnswer, RpcFailed, RpcHandler } from '../../runtime/rpc-server.ts'
@@ -132,11 +133,20 @@ function whyOf(outcome: Exclude<OrderOutcome | PreviewOutcome, { kind: 'done' | 
   return outcome.leader === undefined ? 'no control instance leads now' : `${outcome.leader} leads`
 }
 
-async function refusal(plane: ControlPlane, outcome: OrderRefusal): Promise<RpcFailed> {
+/** One that was started again may find the lease of its life before: nobody leads until that has run out. */
+function withLeader(plane: ControlPlane, outcome: OrderRefusal): OrderRefusal {
+  return outcome.kind === 'not-leader' && outcome.leader === plane.id
+    ? { kind: 'not-leader', leader: undefined }
+    : outcome
+}
+
+async function refusal(plane: ControlPlane, refused: OrderRefusal): Promise<RpcFailed> {
+  const outcome = withLeader(plane, refused)
   const why = whyOf(outcome)
   if (outcome.kind === 'absent') return failed('NOT_FOUND', why)
   if (outcome.kind === 'refused') return failed('FAILED_PRECONDITION', why)
-  if (outcome.kind === 'unavailable' || outcome.leader === undefined) return failed('UNAVAILABLE', why)
+  if (outcome.kind === 'unavailable') return failed('UNAVAILABLE', why)
+  if (outcome.leader === undefined) return failed('UNAVAILABLE', why, new Map([[leaderKey, nobodyLeads]]))
   const spec = (await plane.view())?.layout.control.find(({ id }) => id === outcome.leader)
   const texts = new Map([[leaderKey, outcome.leader]])
   if (spec !== undefined) texts.set(leaderAddressKey, `${spec.host}:${spec.port}`)
