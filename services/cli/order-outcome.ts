@@ -1,6 +1,8 @@
 /** What is said of an order: before it what it would do, after it what became of it. */
 
 import type { PlanStatus } from '../contract/cluster-status.ts'
+import type { Receipt } from '../contract/receipt.ts'
+import { readReceipt } from '../control/receipt/receipt-record.ts'
 import type { ControlClient } from './control-client.ts'
 import { bytesText } from './plan-progress.ts'
 import { shortDuration } from './text-table.ts'
@@ -84,12 +86,31 @@ export async function outcomeOf(
   const whole = plan.receipts.length + parked === plan.leaving.length
   const verified = whole && receipts.every((asked) => asked.kind === 'reply' && asked.value.verified)
   const audit = await client.ask<{ balanced: boolean }>('ClusterService', 'Audit', {})
+  const signed = receipts.flatMap((asked) => (asked.kind === 'reply' ? receiptIn(asked.value.text) : []))
+  // An instance that was started again in between tells only what it moved since; its receipt tells all.
+  const isTold = signed.length === plan.leaving.length
+  const messages = isTold ? sumOf(signed, ({ messages }) => messages) : plan.moved
+  const movedBytes = isTold ? sumOf(signed, ({ bytes }) => bytes) : plan.movedBytes
   const seconds = plan.endedAt === 0 ? 0 : (plan.endedAt - plan.startedAt) / 1000
   return {
-    ...{ pool: plan.pool, from, to, messages: plan.moved, bytes: plan.movedBytes, seconds },
+    ...{ pool: plan.pool, from, to, messages, bytes: movedBytes, seconds },
     ...{ receipt: plan.receipts.length === 0 ? '' : plan.id, receipts: plan.receipts, verified },
     balanced: audit.kind === 'reply' && audit.value.balanced,
   }
+}
+
+function receiptIn(text: string): Receipt[] {
+  try {
+    const { document }: { readonly document?: unknown } = JSON.parse(text)
+    const receipt = readReceipt(String(document))
+    return typeof receipt === 'string' ? [] : [receipt]
+  } catch {
+    return []
+  }
+}
+
+function sumOf(receipts: readonly Receipt[], of: (receipt: Receipt) => number): number {
+  return receipts.reduce((sum, receipt) => sum + of(receipt), 0)
 }
 
 export function finalText(

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { MailClient } from '../support/mail-client.ts'
 import { benchRecipient, benchSender } from './smtp-load.ts'
 
-const clients = 4
+const clients = 16
 const lookAgainMs = 2
 
 export class PacedLoad {

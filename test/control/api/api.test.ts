@@ -129,9 +129,14 @@ describe('an order', { concurrency: true }, () => {
     assert.deepEqual(await order(), { code: 'FAILED_PRECONDITION', why: 'the last of its pool', texts: {} })
     plane.outcome = () => Promise.resolve({ kind: 'unavailable', why: 'no coordination' })
     assert.equal((await order()).code, 'UNAVAILABLE')
-    plane.outcome = () => Promise.resolve({ kind: 'not-leader', leader: undefined })
-    assert.equal((await order()).code, 'UNAVAILABLE')
+    // The lease of its own life before says that c1 leads: nobody does.
+    for (const leader of [undefined, 'c1']) {
+      plane.outcome = () => Promise.resolve({ kind: 'not-leader', leader })
+      const { code, texts } = await order()
+      assert.deepEqual([code, texts['qmq-leader']], ['UNAVAILABLE', 'none'])
+    }
     const { host, port } = viewOf(place).layout.control[0] ?? { host: '', port: 0 }
+    plane.id = 'c2'
     plane.outcome = () => Promise.resolve({ kind: 'not-leader', leader: 'c1' })
     const { code, why, texts } = await order()
     assert.deepEqual(
@@ -140,7 +145,7 @@ describe('an order', { concurrency: true }, () => {
     )
     assert.match(why, /c1 leads/)
     const results = logLines(place).flatMap((line) => readChained(line)?.result || [])
-    assert.equal(results.length, 5)
+    assert.equal(results.length, 6)
     plane.outcome = () => Promise.reject(new Error('secret of the house'))
     const broken = await order()
     assert.equal(broken.code, 'INTERNAL')

@@ -14,7 +14,7 @@ import type { ReceiptName } from '../../../services/control/receipt/receipt-stor
 import { shippedLayout } from '../../support/shipped-layout.ts'
 
 export class FakePlane implements ControlPlane {
-  readonly id = 'c1'
+  id = 'c1'
   current: ControlView | undefined = {
     layout: shippedLayout(7),
     states: new Map(),
