@@ -128,7 +128,8 @@ export class HomeOwner {
     if (this.#seen?.text !== seen) this.#seen = { text: seen, sinceMs: now }
     const leftMs = this.#seen.sinceMs + lifeMs + marginMs - now
     const owner = record?.host ?? 'another host'
-    if (leftMs > 0) return { kind: 'waiting', why: `${owner} owns it for at most ${Math.ceil(Math.round(leftMs) / 1000)} s more` }
+    if (leftMs > 0)
+      return { kind: 'waiting', why: `${owner} owns it for at most ${Math.ceil(Math.round(leftMs) / 1000)} s more` }
     this.#parts.log.warn('home taken over', { home: this.#parts.home, from: owner, epoch: epoch + 1 })
     return await this.#make(epoch + 1)
   }
