@@ -9,7 +9,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Json, layoutKey, operationSubject } from '../../services/contract/coordination.ts'
+import { layoutKey, operationSubject } from '../../services/contract/coordination.ts'
 import type { DrainPlan, Layout } from '../../services/contract/layout.ts'
 import type { InstanceState } from '../../services/contract/operations.ts'
 import { makeTransactionId } from '../../services/contract/transaction-id.ts'
@@ -17,7 +17,11 @@ import { encodeQmtpHead, encodeQmtpTail } from '../../services/protocol/qmtp.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { EmbeddedHub } from '../../services/runtime/embedded-hub.ts'
 import { dialHub, listenForClients } from '../../services/runtime/embedded-socket.ts'
+import { silentLog } from '../../services/runtime/log.ts'
+import { ensureClusterKey, openSigner, type Signer } from '../../services/runtime/signature.ts'
+import { signLayout } from '../../services/runtime/signed-layout.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
+import { systemWorld } from '../../services/runtime/system-world.ts'
 import { socketName } from '../../services/runtime/tier-process.ts'
 import { Child } from '../support/child.ts'
 import { clusterConf, clusterPorts } from '../support/cluster.ts'
@@ -72,6 +76,7 @@ class Stage {
   readonly #children: Child[]
   readonly #coordination: EmbeddedCoordination
   readonly #closeHub: () => Promise<void>
+  readonly #signer: Signer
   #layout: Layout
   #plans = 0
 
@@ -80,7 +85,9 @@ class Stage {
     layout: Layout,
     coordination: EmbeddedCoordination,
     closeHub: () => Promise<void>,
+    signer: Signer,
   ) {
+    this.#signer = signer
     this.#layout = layout
     this.#coordination = coordination
     this.#closeHub = closeHub
@@ -98,7 +105,10 @@ class Stage {
     const socket = join(state, socketName)
     const listener = await listenForClients(socket, (channel) => hub.attach(channel))
     const coordination = new EmbeddedCoordination({ clock, dial: () => dialHub(socket) })
-    const stage = new Stage(state, layout, coordination, () => listener.close())
+    const { disk } = systemWorld(silentLog)
+    await ensureClusterKey(disk, state)
+    const signer = await openSigner(disk, state)
+    const stage = new Stage(state, layout, coordination, () => listener.close(), signer)
     for (const id of pair) await stage.#until(id, ({ phase }) => phase === 'ready')
     return stage
   }
@@ -145,7 +155,7 @@ class Stage {
       standing: one.id === leaving ? ('draining' as const) : ('active' as const),
     }))
     this.#layout = { ...layout, epoch: this.#layout.epoch + 1, instances }
-    const { kind } = await this.#coordination.put(layoutKey, this.#layout as unknown as Json)
+    const { kind } = await this.#coordination.put(layoutKey, signLayout(this.#signer, this.#layout))
     if (kind !== 'written') throw new Error(`the layout was not written: ${kind}`)
     for (const id of pair) await this.#until(id, ({ epoch }) => epoch === this.#layout.epoch)
   }
