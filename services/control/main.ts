@@ -5,12 +5,14 @@
  */
 
 import type { Json } from '../contract/coordination.ts'
+import { tierIdentity } from '../contract/identity.ts'
 import type { InstanceState } from '../contract/operations.ts'
 import { errorText } from '../protocol/failure.ts'
+import { readFileIfThere } from '../runtime/durable-file.ts'
 import { openSigner, openVerifier } from '../runtime/signature.ts'
 import { layoutKeys } from '../runtime/signed-layout.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
-import { openTierCredentials } from '../runtime/tier-credentials.ts'
+import { credentialsDirectory, TierCredentials } from '../runtime/tier-credentials.ts'
 import { asJson, runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
 import { type Api, type ApiParts, startApi } from './api/api-server.ts'
 import { ClusterControl } from './cluster-control.ts'
@@ -76,13 +78,14 @@ function receiptNameIn(value: Json): ReceiptName | undefined {
   return { plan: String(value['plan']), instance: String(value['instance']) }
 }
 
-/** Nothing where the cluster has no certificates: nobody is believed by his address. What each may call is in his certificate. */
+/** Nothing where this process has no certificate (`qmq ca`): nobody is believed by his address. What each may call is in his certificate. */
 async function portOf({ world, layout }: TierSurroundings, id: string, state: string): Promise<Pick<ApiParts, 'port'>> {
   const spec = layout.control.find((one) => one.id === id)
-  const credentials = await openTierCredentials(world, layout, state, 'control', id)
-  credentials?.close()
-  const tls = credentials?.mutual(() => true)
-  if (spec === undefined || tls === undefined) return {}
+  const directory = credentialsDirectory(state, id)
+  if (spec === undefined || (await readFileIfThere(world.disk, `${directory}/cert.pem`)) === undefined) return {}
+  const credentials = new TierCredentials(world, directory, tierIdentity(layout.cluster, 'control', id))
+  await credentials.reload()
+  const tls = credentials.mutual(() => true)
   if (typeof tls === 'string') {
     world.log.error('operators elsewhere are not served', { why: tls })
     return {}
