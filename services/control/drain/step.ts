@@ -87,8 +87,12 @@ function seal(view: PlanView, id: string): Need {
 }
 
 function prove(view: PlanView, id: string): Need {
-  if (view.receipts.has(id)) return { kind: 'done' }
   const progress = progressOf(view, id)
+  if (view.receipts.has(id)) {
+    // Whatever the receipt says: who still says that it has mail does not leave.
+    const hasMail = typeof progress !== 'string' && progress.left + progress.offered > 0
+    return hasMail ? { kind: 'wait', why: [sealingText(id, progress)] } : { kind: 'done' }
+  }
   if (typeof progress === 'string') return { kind: 'wait', why: [progress] }
   if (progress.phase !== 'sealed') return { kind: 'wait', why: [sealingText(id, progress)] }
   const dispute = view.disputes.get(id)

@@ -93,6 +93,12 @@ test('sealed: a receipt when its seal is written, none while anything came late'
     ['something came late', at(progress({ left: 2 })), /^wait: 03 still moves 2 messages that came late/],
     ['proven', at(sealedNow, { receipts: new Map([['03', 1]]) }), /^wait: 04 still moves/],
     [
+      'proven, and yet something came',
+      at(progress({ left: 2 }), { receipts: new Map([['03', 1]]) }),
+      /^wait: 03 still moves 2/,
+    ],
+    ['proven and gone', without(at(sealedNow, { receipts: new Map([['03', 1]]) }), '03'), /^wait: 04 still moves/],
+    [
       'in dispute',
       at(sealedNow, { disputes: new Map([['03', '01 lacks 03>7']]) }),
       /03 gets no receipt: 01 lacks 03>7/,
