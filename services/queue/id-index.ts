@@ -177,8 +177,8 @@ function decodeKeys(file: Buffer): { readonly at: number; readonly keys: readonl
   return { at: file.readDoubleLE(8), keys }
 }
 
-/** Open addressing over one typed array; at most half full. */
-class KeySet {
+/** Keys that are never forgotten. Open addressing over one typed array; at most half full. */
+export class KeySet {
   size = 0
   #slots = 1024
   #table = new Uint32Array(this.#slots * words)

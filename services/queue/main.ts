@@ -5,6 +5,7 @@
  *   verify, audit, list [LIMIT]   look at the journal of an instance that is not running: one JSON line each
  */
 
+import '../runtime/buffer-accounting.ts'
 import { bounceOptionsOf, QmailBouncePolicy } from '../bounce/bounce-policy.ts'
 import type { Json } from '../contract/coordination.ts'
 import type { HandoverLink } from '../contract/handover.ts'

@@ -28,6 +28,7 @@ import { reportHandlerFailure } from './handler-failure.ts'
 import type { RpcService } from './rpc-definition.ts'
 import { identityNames, type RpcCaller, type RpcTls } from './rpc-identity.ts'
 import { addReflection, RpcHealth } from './rpc-introspection.ts'
+import './rpc-windows.ts'
 import { shortSocketPath } from './socket-path.ts'
 import type { Address, Log } from './world.ts'
 

@@ -25,7 +25,7 @@ import { systemWorld } from '../../services/runtime/system-world.ts'
 import { socketName } from '../../services/runtime/tier-process.ts'
 import { Child } from '../support/child.ts'
 import { clusterConf, clusterPorts } from '../support/cluster.ts'
-import { usageBetween, usageOf } from '../support/process-tree.ts'
+import { memoryOf, usageBetween, usageOf } from '../support/process-tree.ts'
 import { layoutOf } from '../support/shipped-layout.ts'
 import { makeTemporaryDirectory } from '../support/temporary-directory.ts'
 import { type BenchOptions, type Measure, wanted } from './measure.ts'
@@ -138,8 +138,10 @@ class Stage {
     await this.#until(source, (state) => state.drain?.phase === 'empty')
     const used = usageBetween(before, usageOf(process.pid))
     const moved = drain?.moved ?? 0
+    const memoryBytes = this.#children.reduce((sum, { pid }) => sum + memoryOf(pid), 0)
     await this.#write({ ...this.#layout, plans: [] }, undefined)
-    return { messagesPerSecond: moved / (tookMs / 1000), tookMs, moved, cpuMsPerMessage: used.cpuMs / moved }
+    const rates = { messagesPerSecond: moved / (tookMs / 1000), cpuMsPerMessage: used.cpuMs / moved }
+    return { ...rates, tookMs, moved, memoryBytes }
   }
 
   async close(): Promise<void> {

@@ -62,6 +62,8 @@ export class Drain {
   readonly #complaints = new Map<string, string>()
   /** Messages a target has otherwise than we do: nobody touches them before a person has looked. */
   readonly #disputed = new Set<number>()
+  /** Messages whose bodies did not check when they were met; some may have been released since. */
+  readonly #damaged = new Set<LiveMessage>()
   /** Messages that are about to be given back. */
   readonly #staying = new Set<number>()
   #trouble: string | undefined
@@ -112,6 +114,7 @@ export class Drain {
   /** A message that came meanwhile, or that was there. */
   add(message: LiveMessage): void {
     const { number, held } = message
+    if (held === damagedBody) this.#damaged.add(message)
     if (this.#stopped || this.#held.has(number) || this.#disputed.has(number) || held === damagedBody) return
     if (message.attempting > 0 || message.appending > 0 || this.#parts.isBouncing(message)) {
       this.#busy.add(message)
@@ -144,6 +147,13 @@ export class Drain {
   /** True: the message is being handed over, or was offered. */
   has(message: LiveMessage): boolean {
     return this.#held.has(message.number) || this.#disputed.has(message.number)
+  }
+
+  /** Ids of messages that stay, because their bodies are damaged. */
+  get damaged(): readonly string[] {
+    const { live } = this.#parts
+    const there = [...this.#damaged].filter((one) => one.held === damagedBody && live.get(one.number) === one)
+    return there.map(({ id }) => id)
   }
 
   /** Why it does not go on, in words; undefined where it does. */
@@ -221,6 +231,7 @@ export class Drain {
   }
 
   #pump(): void {
+    this.#parts.onProgress()
     if (this.#stopped || this.#dial === undefined || !this.#isReady) return
     const now = this.#world.clock.monotonic()
     for (let turn = this.#book.next(now); turn !== undefined; turn = this.#book.next(now)) this.#start(turn)
@@ -238,7 +249,6 @@ export class Drain {
         this.#busy.delete(message)
         if (this.#parts.live.get(message.number) === message) this.add(message)
       }
-      this.#parts.onProgress()
       this.#pump()
     })
   }
@@ -258,7 +268,6 @@ export class Drain {
       .finally(() => {
         message.appending--
         if (this.#book.inFlight === 0) this.#onIdle?.()
-        this.#parts.onProgress()
         this.#pumpSoon()
       })
   }
@@ -367,6 +376,7 @@ export class Drain {
     const [number, at] = [message.number, this.#world.clock.now()]
     this.#world.log.error('message held: its body does not match its checksum', { id: message.id })
     message.held = damagedBody
+    this.#damaged.add(message)
     return this.#write({ type: 'hold', number, at, held: true, why: damagedBody })
   }
 

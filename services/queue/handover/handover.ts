@@ -15,7 +15,7 @@ import { errorText } from '../../protocol/failure.ts'
 import type { Timer, World } from '../../runtime/world.ts'
 import type { IdIndex } from '../id-index.ts'
 import type { JournalStore } from '../journal/store.ts'
-import { damagedBody, type LiveMessage, type LiveMessages } from '../live-messages.ts'
+import type { LiveMessage, LiveMessages } from '../live-messages.ts'
 import { Drain } from './drain.ts'
 import { Manifests } from './manifests.ts'
 import type { OfferLimits } from './offer-book.ts'
@@ -166,8 +166,7 @@ export class Handover {
   }
 
   #damageText(): string | undefined {
-    const damaged: string[] = []
-    for (const message of this.#parts.live.all()) if (message.held === damagedBody) damaged.push(message.id)
+    const { damaged } = this.#drain
     if (damaged.length === 0) return undefined
     const named = `${damaged.slice(0, 5).join(', ')}${damaged.length > 5 ? ', ...' : ''}`
     return `${damaged.length} messages stay, because their bodies are damaged on disk: ${named}`

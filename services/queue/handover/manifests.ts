@@ -18,7 +18,7 @@ import {
 import { transactionIdPattern } from '../../contract/transaction-id.ts'
 import { sha256 } from '../../runtime/digest.ts'
 import type { Clock, Disk, Timer } from '../../runtime/world.ts'
-import { IdIndex, transferKey } from '../id-index.ts'
+import { KeySet, transferKey } from '../id-index.ts'
 import { LineFile, readLines, type Written } from './line-file.ts'
 
 interface Part {
@@ -61,14 +61,13 @@ export class Manifests {
   }
 
   /** Keys of every message the plan's file names, durably. */
-  async keys(plan: string): Promise<IdIndex> {
+  async keys(plan: string): Promise<KeySet> {
     await this.#fileOf(plan).open()
-    const keys = new IdIndex()
+    const keys = new KeySet()
     await readLines(this.#world.disk, this.#path(plan), (line) => {
       const entry = readEntry(line)
-      if (entry !== undefined) keys.add(transferKey({ instance: entry.source, number: entry.number }, entry.id), 0)
+      if (entry !== undefined) keys.add(transferKey({ instance: entry.source, number: entry.number }, entry.id))
     })
-    keys.takeFresh()
     return keys
   }
 

@@ -13,7 +13,7 @@ import type { Ledger } from '../../contract/ledger.ts'
 import { errorText } from '../../protocol/failure.ts'
 import { crc32, sha256 } from '../../runtime/digest.ts'
 import type { Clock, Log } from '../../runtime/world.ts'
-import { type IdIndex, type IdKey, keysOfTaken, nameOfKey, transferKey } from '../id-index.ts'
+import { type IdIndex, type IdKey, type KeySet, keysOfTaken, nameOfKey, transferKey } from '../id-index.ts'
 import { isRefusable } from '../journal/journal.ts'
 import type { TakenRecord } from '../journal/record.ts'
 import type { JournalStore } from '../journal/store.ts'
@@ -50,7 +50,7 @@ interface Taking extends Asked {
 
 /** What the manifest of a plan named when this process first heard of the plan, and all it has named since. */
 interface Known {
-  keys: IdIndex | undefined
+  keys: KeySet | undefined
   /** Offers that came before the file was read. */
   waiting: Asked[]
 }
@@ -121,7 +121,7 @@ export class Taker implements HandoverTaker {
     )
   }
 
-  #judge(keys: IdIndex, asked: Asked): void {
+  #judge(keys: KeySet, asked: Asked): void {
     const { hello, offer, answered } = asked
     const envelope = readEnvelope(offer.envelope)
     if (envelope === undefined || !isWhole(offer, envelope)) {
@@ -161,7 +161,7 @@ export class Taker implements HandoverTaker {
     }
   }
 
-  #append(keys: IdIndex, taking: Taking, done: Answered): void {
+  #append(keys: KeySet, taking: Taking, done: Answered): void {
     const { store, ids, onTaken } = this.#parts
     const { offer, envelope } = taking
     const record = recordOf(taking, store.journal.takeNumber(), this.#world.clock.now())
@@ -182,15 +182,14 @@ export class Taker implements HandoverTaker {
   }
 
   /** The line in the manifest, then the answer. */
-  #note(keys: IdIndex, taking: Taking, record: TakenRecord, done: Answered): void {
+  #note(keys: KeySet, taking: Taking, record: TakenRecord, done: Answered): void {
     const { hello, offer, key } = taking
     const answer = answerOf(taking, record)
     const place = { source: hello.source, number: offer.number, target: this.#parts.instance }
     const entry = entryOf(place, record, { envelope: answer.envelope, body: answer.body, bytes: offer.bodyBytes })
     this.#parts.manifests.append(hello.plan, entry, (error) => {
       if (error !== undefined) return done({ kind: 'unclear', why: 'it is here, and not in the manifest yet' })
-      keys.add(key, 0)
-      keys.takeFresh()
+      keys.add(key)
       done(answer)
     })
   }

@@ -1,6 +1,6 @@
 /**
  * Bodies of live messages: from memory while they are fresh, else from their segment, checked against their CRC before the
- * first byte leaves.
+ * first byte leaves. What is asked for in one breath is read with as few calls as it can be.
  */
 
 import { crc32 } from '../../runtime/digest.ts'
@@ -8,9 +8,21 @@ import type { Disk, DiskFile } from '../../runtime/world.ts'
 import type { LiveMessage, Location } from '../live-messages.ts'
 import { segmentName } from './segment.ts'
 
+/** At once, of one body or of several that stand close together. */
 const readBytes = 1024 * 1024
+/** What may stand between two bodies that are read together: envelopes, results. */
+const gapBytesMax = 4096
 /** Ended messages stay in the list until it moves on. */
 const cachedMessagesMax = 16_384
+
+/** Bytes of a segment somebody waits for. */
+interface Wanted {
+  readonly segment: number
+  readonly start: number
+  readonly length: number
+  readonly resolve: (bytes: Buffer) => void
+  readonly reject: (error: unknown) => void
+}
 
 export class StoredBodies {
   readonly #disk: Disk
@@ -19,6 +31,8 @@ export class StoredBodies {
   readonly #files = new Map<number, Promise<DiskFile>>()
   /** Reads under way by segment: a descriptor closed under one could be another file's by the time it runs. */
   readonly #reads = new Map<number, Set<Promise<number>>>()
+  /** Asked for since the last turn. */
+  #wanted: Wanted[] = []
   /** Messages with a cached body, oldest first. */
   #cached: LiveMessage[] = []
   #oldest = 0
@@ -85,6 +99,7 @@ export class StoredBodies {
 
   /** Closes a segment's file, which is about to be dropped. */
   async forget(segment: number): Promise<void> {
+    this.#readWanted()
     const file = this.#files.get(segment)
     this.#files.delete(segment)
     await Promise.allSettled(this.#reads.get(segment) ?? [])
@@ -95,15 +110,50 @@ export class StoredBodies {
     for (const segment of [...this.#files.keys()]) await this.forget(segment)
   }
 
-  async #read(location: Location, position: number, length: number): Promise<Buffer> {
-    let file = this.#files.get(location.segment)
-    if (file === undefined) {
-      file = this.#disk.open(`${this.#directory}/${segmentName(location.segment)}`, 'read')
-      this.#files.set(location.segment, file)
-      file.catch(() => this.#files.delete(location.segment))
+  #read({ segment, offset }: Location, position: number, length: number): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      this.#wanted.push({ segment, start: offset + position, length, resolve, reject })
+      if (this.#wanted.length === 1) queueMicrotask(() => this.#readWanted())
+    })
+  }
+
+  #readWanted(): void {
+    const wanted = this.#wanted.sort((a, b) => a.segment - b.segment || a.start - b.start)
+    this.#wanted = []
+    for (let from = 0; from < wanted.length; ) {
+      const until = endOfRun(wanted, from)
+      this.#readRun(wanted.slice(from, until))
+      from = until
     }
-    const buffer = Buffer.allocUnsafe(length)
-    const count = await this.#counted(location.segment, file, buffer, location.offset + position)
+  }
+
+  /** Neighbours with one call; each by itself where that fails, so that nobody suffers from a neighbour's damage. */
+  #readRun(run: readonly Wanted[]): void {
+    const first = run[0]
+    if (first === undefined) return
+    const end = Math.max(...run.map(({ start, length }) => start + length))
+    this.#readAt(first.segment, first.start, end - first.start).then(
+      (buffer) => {
+        for (const { start, length, resolve } of run) {
+          resolve(buffer.subarray(start - first.start, start - first.start + length))
+        }
+      },
+      (error: unknown) => {
+        if (run.length === 1) first.reject(error)
+        else for (const one of run) this.#readRun([one])
+      },
+    )
+  }
+
+  async #readAt(segment: number, position: number, length: number): Promise<Buffer> {
+    let file = this.#files.get(segment)
+    if (file === undefined) {
+      file = this.#disk.open(`${this.#directory}/${segmentName(segment)}`, 'read')
+      this.#files.set(segment, file)
+      file.catch(() => this.#files.delete(segment))
+    }
+    const buffer = Buffer.allocUnsafeSlow(length)
+    const count = await this.#counted(segment, file, buffer, position)
     if (count !== length) throw Object.assign(new Error('a segment is shorter than its records'), { code: 'EIO' })
     return buffer
   }
@@ -120,6 +170,20 @@ export class StoredBodies {
       if (reads.size === 0) this.#reads.delete(segment)
     }
   }
+}
+
+/** The first behind those that stand close enough to `from` to be read with it. */
+function endOfRun(wanted: readonly Wanted[], from: number): number {
+  const first = wanted[from]
+  let until = from
+  let end = first?.start ?? 0
+  for (let next = first; next !== undefined; next = wanted[++until]) {
+    const { segment, start, length } = next
+    const isClose = segment === first?.segment && start - end <= gapBytesMax
+    if (until > from && !(isClose && start + length - first.start <= readBytes)) break
+    end = Math.max(end, start + length)
+  }
+  return until
 }
 
 function sliceOf(chunks: readonly Buffer[], position: number, length: number): Buffer {
