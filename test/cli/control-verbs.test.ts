@@ -18,9 +18,9 @@ import { traceVerb } from '../../services/cli/verbs/trace.ts'
 import type { DrainPlan, Layout } from '../../services/contract/layout.ts'
 import type { ControlView } from '../../services/control/control-plane.ts'
 import { type ApiPlace, cluster, serveApi } from '../control/api/api-place.ts'
-import { Authority } from '../support/authority.ts'
 import { clusterConf } from '../support/cluster.ts'
 import { type Cleanup, temporaryDirectory } from '../support/temporary-directory.ts'
+import { TestAuthority, writeCredentials } from '../support/test-authority.ts'
 import { confOf, contextIn, type KeptContext } from './command-context.ts'
 
 const traced = '01M83RR83BV0FRYXJK5GXCM4KZ'
@@ -303,24 +303,26 @@ describe('contexts', () => {
   })
 
   it('lead to a control process elsewhere, with the rights of our certificate', async (test) => {
-    const authority = new Authority(test)
-    const place = await serveApi(test, { tls: authority.tls([`URI:qmq://${cluster}/tier/control/c1`]) })
-    const edge = await serveApi(test, { tls: authority.tls([`URI:qmq://${cluster}/tier/edge/e1`]) })
-    const viewer = authority.issue([`URI:qmq://${cluster}/role/viewer`])
-    const as = (holder: string, api: ApiPlace): KeptContext => {
-      const files = { certificate: authority.file(`${holder}.pem`), key: authority.file(`${holder}.key`) }
+    const authority = await TestAuthority.make(test)
+    const place = await serveApi(test, { tls: await authority.tls([`qmq://${cluster}/tier/control/c1`]) })
+    const edge = await serveApi(test, { tls: await authority.tls([`qmq://${cluster}/tier/edge/e1`]) })
+    const as = async (role: string, api: ApiPlace): Promise<KeptContext> => {
+      const directory = temporaryDirectory(test, role)
+      const person = await authority.issue([`qmq://${cluster}/role/${role}`], { use: 'person' })
+      writeCredentials(directory, authority.certificate, person)
+      const [ca = '', certificate = '', key = ''] = ['ca', 'cert', 'key'].map((name) => `${directory}/${name}.pem`)
       const { host, port } = api.api.address ?? { host: '', port: 0 }
-      return { ...contextIn('/nowhere'), remote: { name: 'far', host, port, ca: authority.file('ca.pem'), ...files } }
+      return { ...contextIn('/nowhere'), remote: { name: 'far', host, port, ca, certificate, key } }
     }
-    const looking = as(viewer, place)
+    const looking = await as('viewer', place)
     assert.equal(await run(topVerb, looking, [], { once: true }), 3)
     assert.match(looking.printed[0] ?? '', /c1 leads/)
     assert.equal(await run(scaleVerb, looking, ['INTERNAL=2']), 1)
     assert.match(looking.complaints[0] ?? '', /takes the role operator; this caller is viewer/)
     assert.equal(place.plane.ordered.length, 0)
-    const operating = as(authority.issue([`URI:qmq://${cluster}/role/operator`]), place)
+    const operating = await as('operator', place)
     assert.equal(await run(scaleVerb, operating, ['INTERNAL=2'], { wait: false }), 0)
-    assert.equal(place.plane.ordered.at(-1)?.by.by, 'holder-4 (operator)')
+    assert.equal(place.plane.ordered.at(-1)?.by.by, 'somebody (operator)')
     const [event, count] = [
       { id: traced, tier: 'edge', instance: 'e1', event: 'received', at: 1 },
       { accepted: 2, delivered: 2 },
@@ -339,7 +341,7 @@ describe('contexts', () => {
     assert.equal(await run(verbNamed(queueVerbs, 'queue ls'), operating, []), 0)
     assert.equal(operating.printed.at(-1), 'Nothing is queued.')
     assert.equal(await run(verbNamed(queueVerbs, 'queue ls'), operating, ['77']), 2)
-    await assert.rejects(run(traceVerb, as(viewer, place), [traced]), /takes the role operator/)
-    await assert.rejects(run(topVerb, as(viewer, edge), [], { once: true }), /tier\/edge\/e1/)
+    await assert.rejects(run(traceVerb, looking, [traced]), /takes the role operator/)
+    await assert.rejects(run(topVerb, await as('viewer', edge), [], { once: true }), /tier\/edge\/e1/)
   })
 })

@@ -19,8 +19,8 @@ import { handoverService } from '../../services/runtime/handover-wire.ts'
 import { silentLog } from '../../services/runtime/log.ts'
 import { RpcClient } from '../../services/runtime/rpc-client.ts'
 import type { RpcTls } from '../../services/runtime/rpc-identity.ts'
-import { Authority } from '../support/authority.ts'
 import type { Cleanup } from '../support/temporary-directory.ts'
+import { dayMs, TestAuthority } from '../support/test-authority.ts'
 
 const hello: HandoverHello = {
   version: handoverVersion,
@@ -244,30 +244,33 @@ describe('what a target does not believe', { concurrency: true }, () => {
 })
 
 describe('a hand-over with certificates', { concurrency: true }, () => {
-  const queue = (id: string): string => `URI:qmq://mail.example.com/tier/queue/${id}`
+  const queue = (id: string): string => `qmq://mail.example.com/tier/queue/${id}`
   const isQueue = (names: readonly string[]): boolean =>
     names.some((name) => name.startsWith('qmq://mail.example.com/tier/queue/'))
 
   it('is open to queue instances of the cluster alone, from both ends', async (test) => {
-    const [authority, other] = [new Authority(test), new Authority(test)]
-    const target = await serve(test, honest, authority.tls([queue('01')], isQueue))
+    const [authority, other] = [await TestAuthority.make(test), await TestAuthority.make(test, 2)]
+    const target = await serve(test, honest, await authority.tls([queue('01')], isQueue))
     const ask = (tls?: RpcTls) => offerOn(dialTo(test, target, tls), offerOf(1, 5))
-    assert.equal((await ask(authority.tls([queue('02')], isQueue))).kind, 'taken')
-    const viewer = await ask(authority.tls(['URI:qmq://mail.example.com/role/viewer'], isQueue))
+    assert.equal((await ask(await authority.tls([queue('02')], isQueue))).kind, 'taken')
+    const viewer = await ask(await authority.tls(['qmq://mail.example.com/role/viewer'], isQueue))
     assert.match(JSON.stringify(viewer), /nobody of this cluster: qmq:\/\/mail.example.com\/role\/viewer/)
-    const posing = await ask(authority.tls(['DNS:qmq//mail.example.com/tier/queue/02'], isQueue))
+    const posing = await ask(
+      await authority.tls([], isQueue, { otherNames: ['DNS:qmq//mail.example.com/tier/queue/02'] }),
+    )
     assert.match(JSON.stringify(posing), /a certificate without a name/)
-    const { ca } = authority
-    for (const stranger of [{ ...other.tls([queue('02')], isQueue), ca }, authority.tls([queue('02')], isQueue, -1)]) {
+    const byAnother = { ...(await other.tls([queue('02')], isQueue)), ca: authority.certificate }
+    const ended = await authority.tls([queue('02')], isQueue, { endsAt: Date.now() - dayMs / 2 })
+    for (const stranger of [byAnother, ended]) {
       assert.equal((await ask(stranger)).kind, 'refused')
     }
     assert.equal((await ask()).kind, 'refused', 'without TLS')
   })
 
   it('is not begun with a server that is no queue instance', async (test) => {
-    const authority = new Authority(test)
-    const target = await serve(test, honest, authority.tls(['URI:qmq://mail.example.com/tier/edge/e1', 'IP:127.0.0.1']))
-    const answer = await offerOn(dialTo(test, target, authority.tls([queue('02')], isQueue)), offerOf(1, 5))
+    const authority = await TestAuthority.make(test)
+    const target = await serve(test, honest, await authority.tls(['qmq://mail.example.com/tier/edge/e1']))
+    const answer = await offerOn(dialTo(test, target, await authority.tls([queue('02')], isQueue)), offerOf(1, 5))
     assert.match(JSON.stringify(answer), /"refused".*tier\/edge\/e1/)
   })
 })

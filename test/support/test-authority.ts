@@ -3,6 +3,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CertificatePair, type CertificateUse, makeCertificate } from '../../services/cli/certificate-maker.ts'
+import type { NameRule } from '../../services/contract/identity.ts'
+import type { RpcTls } from '../../services/runtime/rpc-identity.ts'
 import { type Cleanup, temporaryDirectory } from './temporary-directory.ts'
 
 export const dayMs = 24 * 3600 * 1000
@@ -11,6 +13,8 @@ export interface Wanted {
   readonly use?: CertificateUse
   readonly startsAt?: number
   readonly endsAt?: number
+  /** Besides the URIs: `DNS:localhost`, `IP:127.0.0.1`. */
+  readonly otherNames?: readonly string[]
 }
 
 export class TestAuthority {
@@ -32,8 +36,13 @@ export class TestAuthority {
 
   /** A certificate with these URIs. */
   async issue(uris: readonly string[], wanted: Wanted = {}): Promise<CertificatePair> {
-    const names = uris.map((uri) => `URI:${uri}`)
+    const names = [...uris.map((uri) => `URI:${uri}`), ...(wanted.otherNames ?? [])]
     return await made(wanted, names, 'somebody', this.#own, this.#directory)
+  }
+
+  /** What somebody with these URIs shows who trusts this authority, and talks to those that are `allowed`. */
+  async tls(uris: readonly string[], allowed: NameRule = () => true, wanted: Wanted = {}): Promise<RpcTls> {
+    return { ca: this.certificate, ...(await this.issue(uris, wanted)), allowed }
   }
 }
 

@@ -9,8 +9,8 @@ import { loadFileDescriptorSetFromBuffer, loadSync, type ServiceDefinition } fro
 import { methodRoles, type Role, roleOf, roles } from '../../../services/control/api/roles.ts'
 import { RpcClient, type RpcTarget } from '../../../services/runtime/rpc-client.ts'
 import type { RpcTls } from '../../../services/runtime/rpc-identity.ts'
-import { Authority } from '../../support/authority.ts'
 import type { Cleanup } from '../../support/temporary-directory.ts'
+import { dayMs, TestAuthority } from '../../support/test-authority.ts'
 import { cluster, serveApi } from './api-place.ts'
 
 const require = createRequire(import.meta.url)
@@ -104,28 +104,30 @@ function asSetMember(file: Buffer): Buffer {
 }
 
 it('lets each caller do what his role says, in every method there is', { timeout: 300_000 }, async (test) => {
-  const [authority, other] = [new Authority(test), new Authority(test)]
-  const uri = (rest: string): string => `URI:qmq://${cluster}/${rest}`
-  const { api } = await serveApi(test, { tls: authority.tls([uri('tier/control/c1')]) })
+  const [authority, other] = [await TestAuthority.make(test), await TestAuthority.make(test, 2)]
+  const uri = (rest: string): string => `qmq://${cluster}/${rest}`
+  const { api } = await serveApi(test, { tls: await authority.tls([uri('tier/control/c1')]) })
   const { host, port } = api.address ?? { host: '', port: 0 }
   const by = (tls?: RpcTls): RpcTarget => ({ host, port, tls })
-  const person = (role: string) => authority.tls([uri(`role/${role}`)])
-  const { ca } = authority
-  const { key, certificate } = person('admin')
+  const person = async (role: string, endsAt = Date.now() + dayMs) =>
+    by(await authority.tls([uri(`role/${role}`)], undefined, { use: 'person', endsAt }))
+  const byDnsName = await authority.tls([], undefined, { use: 'person', otherNames: [`DNS:qmq.${cluster}`] })
+  const ca = authority.certificate
+  const viewer = await person('viewer')
   const callers: readonly (readonly [name: string, target: RpcTarget, is: Role | 'unconnected' | 'denied'])[] = [
     ['without TLS', by(), 'unconnected'],
-    ['by another authority', by({ ...other.tls([uri('role/admin')]), ca }), 'unconnected'],
-    ['with one that has ended', by(authority.tls([uri('role/admin')], () => true, -1)), 'unconnected'],
-    ['viewer', by(person('viewer')), 'viewer'],
-    ['operator', by(person('operator')), 'operator'],
-    ['admin', by({ ca, key, certificate, allowed: () => true }), 'admin'],
-    ['an edge', by(authority.tls([uri('tier/edge/e1')])), 'denied'],
-    ['a queue that says it is admin', by(authority.tls([uri('tier/queue/00'), uri('role/admin')])), 'denied'],
-    ['an admin of another cluster', by(authority.tls(['URI:qmq://other.example.com/role/admin'])), 'denied'],
-    ['an admin by DNS name', by(authority.tls([`DNS:qmq.${cluster}`])), 'denied'],
-    ['an unknown role', by(person('root')), 'denied'],
+    ['by another authority', by({ ...(await other.tls([uri('role/admin')])), ca }), 'unconnected'],
+    ['with one that has ended', await person('admin', Date.now() - dayMs / 2), 'unconnected'],
+    ['viewer', viewer, 'viewer'],
+    ['operator', await person('operator'), 'operator'],
+    ['admin', await person('admin'), 'admin'],
+    ['an edge', by(await authority.tls([uri('tier/edge/e1')])), 'denied'],
+    ['a queue that says it is admin', by(await authority.tls([uri('tier/queue/00'), uri('role/admin')])), 'denied'],
+    ['an admin of another cluster', by(await authority.tls(['qmq://other.example.com/role/admin'])), 'denied'],
+    ['an admin by DNS name', by(byDnsName), 'denied'],
+    ['an unknown role', await person('root'), 'denied'],
   ]
-  const found = await reflected(test, by(person('viewer')))
+  const found = await reflected(test, viewer)
   const services = new Map([...found, ['reflection', reflection]])
   const checked = new Set<string>()
   for (const [, service] of services) {
