@@ -7,6 +7,7 @@
 
 import fs from 'node:fs'
 import { nobodyLeads } from '../contract/cluster-status.ts'
+import { errorText } from '../protocol/failure.ts'
 import { RpcClient, type RpcFailure, type RpcTarget } from '../runtime/rpc-client.ts'
 import { loadDefinition, serviceIn } from '../runtime/rpc-definition.ts'
 import type { RpcTls } from '../runtime/rpc-identity.ts'
@@ -153,14 +154,27 @@ async function localDoors({ world, state }: Context): Promise<readonly Door[]> {
   throw new Error(`no control process runs on ${state}: start \`qmq up\`, or name another cluster with --context`)
 }
 
-function remoteDoor({ host, port, ca, certificate, key }: RemoteCluster): Door {
-  const tls: RpcTls = {
+/** Rejects where a file cannot be read now; at each connection they are read again. */
+function remoteDoor(remote: RemoteCluster): Door {
+  const { host, port } = remote
+  const tls = () => {
+    try {
+      return rpcTlsOf(remote)
+    } catch (error) {
+      return errorText(error)
+    }
+  }
+  rpcTlsOf(remote)
+  return { id: '', target: { host, port, tls } }
+}
+
+function rpcTlsOf({ ca, certificate, key }: RemoteCluster): RpcTls {
+  return {
     ca: readNamed(ca),
     certificate: readNamed(certificate),
     key: readNamed(key),
     allowed: (names) => names.some((name) => /^qmq:\/\/[^/]+\/tier\/control\/[^/]+$/.test(name)),
   }
-  return { id: '', target: { host, port, tls } }
 }
 
 function readNamed(file: string): Buffer {

@@ -27,6 +27,7 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
   let inForce = layout
   let control: ClusterControl | undefined
   let api: Api | undefined
+  let credentials: TierCredentials | undefined
   let why: string | undefined
   let phase: InstanceState['phase'] = 'starting'
   return {
@@ -39,9 +40,10 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
         const signing = { signer, verifier, layoutKeys: keys, inForce: () => inForce }
         control = new ClusterControl({ world, coordination, id, holder, home, ...signing, onProgress: announce })
         control.start()
+        credentials = await openCredentials(surroundings, id, state)
         api = await startApi({
           ...{ plane: control, world: { ...world, cluster: layout.cluster }, home },
-          ...(await portOf(surroundings, id, state)),
+          ...portOf(surroundings, id, credentials),
         })
         phase = 'ready'
       } catch (error) {
@@ -53,6 +55,7 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
     stop: async () => {
       await api?.close()
       await control?.stop()
+      credentials?.close()
     },
     apply: (next) => {
       inForce = next
@@ -78,18 +81,29 @@ function receiptNameIn(value: Json): ReceiptName | undefined {
   return { plan: String(value['plan']), instance: String(value['instance']) }
 }
 
-/** Nothing where this process has no certificate (`qmq ca`): nobody is believed by his address. What each may call is in his certificate. */
-async function portOf({ world, layout }: TierSurroundings, id: string, state: string): Promise<Pick<ApiParts, 'port'>> {
-  const spec = layout.control.find((one) => one.id === id)
+/** Watched from now on; undefined where this process has no certificate (`qmq ca`). */
+async function openCredentials({ world, layout }: TierSurroundings, id: string, state: string) {
   const directory = credentialsDirectory(state, id)
-  if (spec === undefined || (await readFileIfThere(world.disk, `${directory}/cert.pem`)) === undefined) return {}
+  if ((await readFileIfThere(world.disk, `${directory}/cert.pem`)) === undefined) return undefined
   const credentials = new TierCredentials(world, directory, tierIdentity(layout.cluster, 'control', id))
-  await credentials.reload()
-  const tls = credentials.mutual(() => true)
-  if (typeof tls === 'string') {
-    world.log.error('operators elsewhere are not served', { why: tls })
-    return {}
-  }
+  await credentials.watch()
+  return credentials
+}
+
+/**
+ * Nothing without credentials: nobody is believed by his address. What each may call is in his certificate. While ours cannot be used
+ * nobody gets in, and once they can somebody does.
+ */
+function portOf(
+  { world, layout }: TierSurroundings,
+  id: string,
+  credentials?: TierCredentials,
+): Pick<ApiParts, 'port'> {
+  const spec = layout.control.find((one) => one.id === id)
+  if (spec === undefined || credentials === undefined) return {}
+  const tls = () => credentials.mutual(() => true)
+  const inForce = tls()
+  if (typeof inForce === 'string') world.log.error('operators elsewhere are not served', { why: inForce })
   return { port: { host: spec.host, port: spec.port, tls } }
 }
 

@@ -9,7 +9,7 @@ import '../runtime/buffer-accounting.ts'
 import { bounceOptionsOf, QmailBouncePolicy } from '../bounce/bounce-policy.ts'
 import type { Json } from '../contract/coordination.ts'
 import type { HandoverLink } from '../contract/handover.ts'
-import { anyTierOf, exactly, tierIdentity } from '../contract/identity.ts'
+import { anyTierOf, exactly, type NameRule, tierIdentity } from '../contract/identity.ts'
 import { instanceOf, type Layout, type PoolSpec, poolOf } from '../contract/layout.ts'
 import { type ManifestPage, manifestPageLinesMax } from '../contract/manifest.ts'
 import type { InstanceState } from '../contract/operations.ts'
@@ -17,6 +17,7 @@ import { MaildirTransport, makeMailbox } from '../mailbox/maildir-transport.ts'
 import { errorText } from '../protocol/failure.ts'
 import { homeOwner } from '../runtime/home-lock.ts'
 import { silentLog } from '../runtime/log.ts'
+import type { RpcSecurity } from '../runtime/rpc-identity.ts'
 import { systemWorld } from '../runtime/system-world.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
 import { openTierCredentials, type TierCredentials } from '../runtime/tier-credentials.ts'
@@ -105,16 +106,19 @@ async function handoverDoors(
     import('../runtime/handover-dial.ts'),
     import('../runtime/handover-server.ts'),
   ])
+  const securityWith = (allowed: NameRule): RpcSecurity | undefined =>
+    credentials === undefined ? undefined : () => credentials.mutual(allowed)
   return {
     dial: (to, hello) => {
-      const target = tierIdentity(hello.cluster, 'queue', hello.target)
-      const tls = credentials?.mutual(exactly(target))
-      return typeof tls === 'string' ? closedLink(world, tls) : handoverDialer(tls)(to, hello)
+      const security = securityWith(exactly(tierIdentity(hello.cluster, 'queue', hello.target)))
+      const tls = security?.()
+      return typeof tls === 'string' ? closedLink(world, tls) : handoverDialer(security)(to, hello)
     },
     listen: async (at, taker) => {
-      const tls = credentials?.mutual(anyTierOf(layout.cluster, ['queue']))
+      const security = securityWith(anyTierOf(layout.cluster, ['queue']))
+      const tls = security?.()
       if (typeof tls === 'string') throw new Error(tls)
-      return await listenHandover({ ...at, taker, log: world.log, ...(tls === undefined ? {} : { tls }) })
+      return await listenHandover({ ...at, taker, log: world.log, tls: security })
     },
   }
 }

@@ -21,7 +21,7 @@ import {
   type WireResponse,
 } from './handover-wire.ts'
 import { RpcClient, type RpcDuplex, type RpcFailure } from './rpc-client.ts'
-import type { RpcTls } from './rpc-identity.ts'
+import type { RpcSecurity } from './rpc-identity.ts'
 
 type Answered = (answer: HandoverAnswer) => void
 
@@ -37,7 +37,7 @@ const silenceTimeoutMs = 120_000
 /** Without TLS: for loopback. */
 export const dialHandover: DialHandover = handoverDialer(undefined)
 
-export function handoverDialer(tls: RpcTls | undefined): DialHandover {
+export function handoverDialer(tls: RpcSecurity | undefined): DialHandover {
   return ({ host, port }, hello) => {
     const client = new RpcClient({ host, port, tls }, handoverService(), handoverMessageBytesMax)
     return new StreamLink(client, hello)

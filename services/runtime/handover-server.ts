@@ -17,7 +17,7 @@ import {
   type WireResponse,
   writeAnswer,
 } from './handover-wire.ts'
-import type { RpcTls } from './rpc-identity.ts'
+import type { RpcSecurity } from './rpc-identity.ts'
 import { failStream, listenRpc, type RpcDuplexStream } from './rpc-server.ts'
 import type { Address, Log } from './world.ts'
 
@@ -27,7 +27,7 @@ export interface HandoverListenOptions {
   readonly taker: HandoverTaker
   readonly log: Log
   /** Absent: anybody who reaches the port; for loopback. */
-  readonly tls?: RpcTls
+  readonly tls?: RpcSecurity | undefined
 }
 
 export interface HandoverListener {
@@ -48,7 +48,7 @@ export function listenHandover(options: HandoverListenOptions): Promise<Handover
   const { host, port, taker, log, tls } = options
   const open = (stream: Stream): void => new HandoverIntake(stream, taker, log).start()
   return listenRpc({
-    place: tls === undefined ? { host, port } : { host, port, tls },
+    place: { host, port, tls },
     log,
     offers: [{ service: handoverService(), handlers: { HandOver: { kind: 'duplex', open } } }],
     admit: () => undefined,

@@ -1,5 +1,5 @@
 /**
- * The client's door to gRPC: one connection to one place, made at the first call.
+ * The client's door to gRPC: one connection to one place, made at the first call, and again after a loss.
  *
  * Nothing is ever tried again in here: whether a call without an answer may be repeated is for its caller to know. The server must
  * show a certificate of the same authority whose names `allowed` accepts; its host name and address do not matter. No proxy
@@ -7,7 +7,8 @@
  */
 
 import {
-  type ChannelCredentials,
+  CallCredentials,
+  ChannelCredentials,
   Client,
   type ClientDuplexStream,
   type ClientReadableStream,
@@ -16,12 +17,13 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js'
+import { urisIn } from '../contract/identity.ts'
 import type { RpcService } from './rpc-definition.ts'
-import { identityNames, type RpcTls } from './rpc-identity.ts'
+import type { RpcSecurity, RpcTls } from './rpc-identity.ts'
 import { shortSocketPath } from './socket-path.ts'
 
 export type RpcTarget =
-  | { readonly host: string; readonly port: number; readonly tls?: RpcTls | undefined }
+  | { readonly host: string; readonly port: number; readonly tls?: RpcSecurity | undefined }
   | { readonly socket: string }
 
 /** What a call ended with that did not end well. */
@@ -154,11 +156,51 @@ function addressOf(target: RpcTarget): string {
 }
 
 function credentialsOf(target: RpcTarget): ChannelCredentials {
-  const tls = 'socket' in target ? undefined : target.tls
-  if (tls === undefined) return credentials.createInsecure()
+  const security = 'socket' in target ? undefined : target.tls
+  return security === undefined ? credentials.createInsecure() : new RenewedCredentials(security)
+}
+
+type ConnectorParameters = Parameters<ChannelCredentials['_createSecureConnector']>
+type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>
+
+/** What handshakes are made with. gRPC's own credentials are made once and for all. */
+class RenewedCredentials extends ChannelCredentials {
+  readonly #security: RpcSecurity
+
+  constructor(security: RpcSecurity) {
+    super()
+    this.#security = security
+  }
+
+  override _isSecure(): boolean {
+    return true
+  }
+
+  override _equals(other: ChannelCredentials): boolean {
+    return other === this
+  }
+
+  override _createSecureConnector(...at: ConnectorParameters): SecureConnector {
+    const [, , callCredentials = CallCredentials.createEmpty()] = at
+    let made: SecureConnector | undefined
+    return {
+      // Asked before each connection is opened.
+      waitForReady: async () => {
+        const tls = this.#security()
+        if (typeof tls === 'string') throw new Error(tls)
+        made = credentialsBy(tls)._createSecureConnector(...at)
+      },
+      connect: (socket) => made?.connect(socket) ?? Promise.reject(new Error('the connection was not prepared')),
+      getCallCredentials: () => callCredentials,
+      destroy: () => {},
+    }
+  }
+}
+
+function credentialsBy(tls: RpcTls): ChannelCredentials {
   return credentials.createSsl(tls.ca, tls.key, tls.certificate, {
     checkServerIdentity: (_host, certificate) => {
-      const names = identityNames(certificate.subjectaltname)
+      const names = urisIn(certificate.subjectaltname ?? '')
       return tls.allowed(names)
         ? undefined
         : new Error(`the server is ${names.join(' ') || 'nobody by its certificate'}`)

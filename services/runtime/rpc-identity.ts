@@ -15,6 +15,9 @@ export interface RpcTls {
   readonly allowed: (names: readonly string[]) => boolean
 }
 
+/** Asked before each handshake, so that what was renewed counts for connections that begin later; or why there can be none now. */
+export type RpcSecurity = () => RpcTls | string
+
 export type RpcCaller =
   /** Whoever may open the socket's file. */
   | { readonly kind: 'socket' }
@@ -27,13 +30,3 @@ export type RpcCaller =
       /** For people to read; it proves no more than that the authority wrote it. */
       readonly commonName: string
     }
-
-/** The URIs of `URI:qmq://a/b, DNS:localhost`, as Node writes alternative names; it quotes those with a comma in them. */
-export function identityNames(alternativeNames: string | undefined): readonly string[] {
-  const names: string[] = []
-  for (const match of (alternativeNames ?? '').matchAll(/(?:^|, )URI:("(?:[^"\\]|\\.)*"|[^,"]*)(?=, |$)/g)) {
-    const text = match[1] ?? ''
-    names.push(text.startsWith('"') ? String(JSON.parse(text)) : text)
-  }
-  return names
-}

@@ -2,8 +2,9 @@
  * The server's door to gRPC: our handlers served on a port or on a socket's file, each call let in by who makes it.
  *
  * A port without `tls` is for loopback. With it both sides show certificates of one authority: who shows none, an expired one or a
- * stranger's never gets as far as a call. `admit` sees every call of every method, reflection and health included, before its handler. A
- * socket's file may be opened by the user of the process alone.
+ * stranger's never gets as far as a call. What is in force is asked for at each connection; those that are open go on as they were, for
+ * an hour at most. `admit` sees every call of every method, reflection and health included, before its handler. A socket's file may be
+ * opened by the user of the process alone.
  *
  * Listening rejects with the system's error (EADDRINUSE, ENAMETOOLONG). `close` ends all connections at once, without waiting
  * for handlers: whoever calls must know what a call without an answer means.
@@ -24,16 +25,17 @@ import {
   status,
   type UntypedHandleCall,
 } from '@grpc/grpc-js'
+import { urisIn } from '../contract/identity.ts'
 import { reportHandlerFailure } from './handler-failure.ts'
 import type { RpcService } from './rpc-definition.ts'
-import { identityNames, type RpcCaller, type RpcTls } from './rpc-identity.ts'
+import type { RpcCaller, RpcSecurity, RpcTls } from './rpc-identity.ts'
 import { addReflection, RpcHealth } from './rpc-introspection.ts'
 import './rpc-windows.ts'
 import { shortSocketPath } from './socket-path.ts'
 import type { Address, Log } from './world.ts'
 
 export type RpcPlace =
-  | { readonly host: string; readonly port: number; readonly tls?: RpcTls }
+  | { readonly host: string; readonly port: number; readonly tls?: RpcSecurity | undefined }
   /** A file left by a kill is replaced: the caller holds the lock of its home. */
   | { readonly socket: string }
 
@@ -103,6 +105,8 @@ export interface RpcServerOptions {
   /** Why this caller may not call this method; undefined where he may. */
   readonly admit: (method: string, caller: RpcCaller) => RpcRefusal | undefined
   readonly messageBytesMax: number
+  /** Of a connection with certificates, until it takes no more calls. */
+  readonly sessionMaxMs?: number
 }
 
 export interface RpcRefusal {
@@ -117,23 +121,36 @@ export interface RpcServer {
   close(): Promise<void>
 }
 
+interface Assembled {
+  readonly server: Server
+  readonly health: RpcHealth
+}
+
 /** A peer that is gone without a word is noticed after the sum. */
 const keepaliveTimeMs = 10_000
 const keepaliveTimeoutMs = 10_000
 const connectionsMax = 256
+/**
+ * Who is locked out by a rotation of the authority is gone after the sum, give or take a tenth of the first. Whoever is not comes back by
+ * another connection; only a call that goes on longer than the second notices.
+ */
+const defaultSessionMaxMs = 45 * 60 * 1000
+const sessionGraceMs = 10 * 60 * 1000
 const streamsPerConnectionMax = 100
 
 export async function listenRpc(options: RpcServerOptions): Promise<RpcServer> {
   const { place } = options
-  const tls = 'port' in place ? place.tls : undefined
-  const { server, health } = assemble(options, tls)
-  const injector = server.createConnectionInjector(credentialsOf(tls))
+  const security = 'port' in place ? place.tls : undefined
+  const renewed = security === undefined ? undefined : new RenewedCredentials(security)
+  const { server, health } = assemble(options, renewed)
+  const injector = server.createConnectionInjector(renewed ?? ServerCredentials.createInsecure())
   const sockets = new Set<net.Socket>()
   const listener = net.createServer({ noDelay: true }, (socket) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
     socket.on('error', () => {})
-    injector.injectConnection(socket)
+    if (renewed?.renew() === false) socket.destroy()
+    else injector.injectConnection(socket)
   })
   listener.maxConnections = connectionsMax
   const close = async (): Promise<void> => {
@@ -145,7 +162,43 @@ export async function listenRpc(options: RpcServerOptions): Promise<RpcServer> {
   return { address: await listen(listener, place), health, close }
 }
 
-function assemble(options: RpcServerOptions, tls: RpcTls | undefined): { server: Server; health: RpcHealth } {
+/** What handshakes are made with. gRPC's own credentials are made once and for all. */
+class RenewedCredentials extends ServerCredentials {
+  readonly #security: RpcSecurity
+  #inForce: RpcTls | undefined
+
+  constructor(security: RpcSecurity) {
+    super({ requestCert: true, rejectUnauthorized: true })
+    this.#security = security
+  }
+
+  /** False where nobody can be served now. */
+  renew(): boolean {
+    const tls = this.#security()
+    if (typeof tls === 'string') return false
+    if (this.#inForce === undefined || !sameCredentials(this.#inForce, tls)) {
+      this.updateSecureContextOptions({ ca: tls.ca, cert: tls.certificate, key: tls.key })
+    }
+    this.#inForce = tls
+    return true
+  }
+
+  allows(names: readonly string[]): boolean {
+    return this.#inForce?.allowed(names) === true
+  }
+
+  override _equals(other: ServerCredentials): boolean {
+    return other === this
+  }
+}
+
+function sameCredentials(one: RpcTls, other: RpcTls): boolean {
+  return one.ca.equals(other.ca) && one.certificate.equals(other.certificate) && one.key.equals(other.key)
+}
+
+function assemble(options: RpcServerOptions, renewed: RenewedCredentials | undefined): Assembled {
+  const { sessionMaxMs = defaultSessionMaxMs } = options
+  const aging = { 'grpc.max_connection_age_ms': sessionMaxMs, 'grpc.max_connection_age_grace_ms': sessionGraceMs }
   const server = new Server({
     'grpc.max_receive_message_length': options.messageBytesMax,
     'grpc.max_send_message_length': options.messageBytesMax,
@@ -153,7 +206,8 @@ function assemble(options: RpcServerOptions, tls: RpcTls | undefined): { server:
     'grpc.keepalive_time_ms': keepaliveTimeMs,
     'grpc.keepalive_timeout_ms': keepaliveTimeoutMs,
     'grpc.enable_channelz': 0,
-    interceptors: [admission(options, tls)],
+    ...(renewed === undefined ? {} : aging),
+    interceptors: [admission(options, renewed)],
   })
   for (const { service, handlers } of options.offers) {
     const implementation: Record<string, UntypedHandleCall> = {}
@@ -228,11 +282,6 @@ function callFor(call: SurfaceCall, place: RpcPlace): RpcCall {
   }
 }
 
-function credentialsOf(tls: RpcTls | undefined): ServerCredentials {
-  if (tls === undefined) return ServerCredentials.createInsecure()
-  return ServerCredentials.createSsl(tls.ca, [{ private_key: tls.key, cert_chain: tls.certificate }], true)
-}
-
 function listen(listener: net.Server, place: RpcPlace): Promise<Address> {
   return new Promise((resolve, reject) => {
     listener.once('error', reject)
@@ -261,10 +310,10 @@ function listen(listener: net.Server, place: RpcPlace): Promise<Address> {
 }
 
 /** Before anything of a call is read but its head. */
-function admission({ place, admit }: RpcServerOptions, tls: RpcTls | undefined): ServerInterceptor {
+function admission({ place, admit }: RpcServerOptions, renewed: RenewedCredentials | undefined): ServerInterceptor {
   return (method, call) => {
     const caller = callerOf(call, place)
-    const stranger = caller.kind === 'certificate' && tls?.allowed(caller.names) !== true
+    const stranger = caller.kind === 'certificate' && renewed?.allows(caller.names) !== true
     const named =
       caller.kind === 'certificate' && caller.names.length > 0 ? caller.names.join(' ') : 'a certificate without a name'
     const refusal: RpcRefusal | undefined = stranger
@@ -293,7 +342,7 @@ function callerOf(call: Pick<SurfaceCall, 'getPeer' | 'getAuthContext'>, place: 
   return {
     kind: 'certificate',
     address,
-    names: identityNames(certificate?.subjectaltname),
+    names: urisIn(certificate?.subjectaltname ?? ''),
     commonName: typeof commonName === 'string' ? commonName : '',
   }
 }

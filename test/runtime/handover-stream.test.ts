@@ -51,7 +51,7 @@ const honest: HandoverTaker = {
 
 async function serve(test: Cleanup, taker: HandoverTaker, tls?: RpcTls): Promise<HandoverListener> {
   const place = { host: '127.0.0.1', port: 0, taker, log: silentLog }
-  const listener = await listenHandover(tls === undefined ? place : { ...place, tls })
+  const listener = await listenHandover(tls === undefined ? place : { ...place, tls: () => tls })
   test.after(() => listener.close())
   return listener
 }
@@ -61,7 +61,7 @@ function offerOn(link: HandoverLink, offer: HandoverOffer): Promise<HandoverAnsw
 }
 
 function dialTo(test: Cleanup, { address }: HandoverListener, tls?: RpcTls): HandoverLink {
-  const link = tls === undefined ? dialHandover(address, hello) : handoverDialer(tls)(address, hello)
+  const link = tls === undefined ? dialHandover(address, hello) : handoverDialer(() => tls)(address, hello)
   test.after(() => link.close())
   return link
 }

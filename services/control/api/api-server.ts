@@ -7,7 +7,7 @@
  */
 
 import { loadDefinition, serviceIn, serviceNames } from '../../runtime/rpc-definition.ts'
-import type { RpcTls } from '../../runtime/rpc-identity.ts'
+import type { RpcSecurity } from '../../runtime/rpc-identity.ts'
 import { introspectionMethods } from '../../runtime/rpc-introspection.ts'
 import { listenRpc, type RpcPlace, type RpcServer, type RpcServiceOffer } from '../../runtime/rpc-server.ts'
 import type { Address, Disk, Timer } from '../../runtime/world.ts'
@@ -25,7 +25,7 @@ export interface ApiParts {
   /** Of the control instance, absolute. */
   readonly home: string
   /** Absent: the socket alone. */
-  readonly port?: { readonly host: string; readonly port: number; readonly tls: RpcTls }
+  readonly port?: { readonly host: string; readonly port: number; readonly tls: RpcSecurity }
 }
 
 export interface Api {

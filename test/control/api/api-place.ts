@@ -28,7 +28,8 @@ export async function serveApi(
   const plane = new FakePlane()
   const { clock, random, disk } = systemWorld(silentLog)
   const world = { clock, random, disk: options.disk ?? disk, log: silentLog, cluster }
-  const port = options.tls === undefined ? {} : { port: { host: '127.0.0.1', port: 0, tls: options.tls } }
+  const { tls } = options
+  const port = tls === undefined ? {} : { port: { host: '127.0.0.1', port: 0, tls: () => tls } }
   const api = await startApi({ plane, world, home, ...port })
   test.after(() => api.close())
   return { plane, home, api, socket: { socket: path.join(home, controlSocketName) } }

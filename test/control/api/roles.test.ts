@@ -108,7 +108,7 @@ it('lets each caller do what his role says, in every method there is', { timeout
   const uri = (rest: string): string => `qmq://${cluster}/${rest}`
   const { api } = await serveApi(test, { tls: await authority.tls([uri('tier/control/c1')]) })
   const { host, port } = api.address ?? { host: '', port: 0 }
-  const by = (tls?: RpcTls): RpcTarget => ({ host, port, tls })
+  const by = (tls?: RpcTls): RpcTarget => ({ host, port, tls: tls && (() => tls) })
   const person = async (role: string, endsAt = Date.now() + dayMs) =>
     by(await authority.tls([uri(`role/${role}`)], undefined, { use: 'person', endsAt }))
   const byDnsName = await authority.tls([], undefined, { use: 'person', otherNames: [`DNS:qmq.${cluster}`] })
