@@ -90,6 +90,7 @@ export class ClusterControl implements ControlPlane {
         name: leaseName,
         holder: parts.holder,
         lifeMs: parts.leaseLifeMs ?? keyLifetimes.leaseMs,
+        fenceBelow: () => parts.inForce().fence,
       },
       onHeld: (term) => {
         this.#shares.start(term)

@@ -6,7 +6,8 @@
  *   clock, so before the store lets anyone else have it, a request's own time included;
  * - `fence` is judged at the moment it is asked for, not by a timer that may come late;
  * - a renewal that meets another's record ends the term at once; one without an answer is tried again only within the term.
- * A clock of the store that jumps can still shorten a life: the fencing number is what the orders are judged by.
+ * A clock of the store that jumps can still shorten a life: the fencing number is what the orders are judged by. A store that came
+ * back as it was earlier gives numbers that were given before: who gets one of those writes on until it has a new one.
  */
 
 import { type Coordination, leaseKey, type Subscription, type WriteResult } from '../contract/coordination.ts'
@@ -22,6 +23,8 @@ export interface LeaseParts {
   readonly holder: string
   /** The life of a lease in this store, milliseconds. */
   readonly lifeMs: number
+  /** A number that already counts somewhere: a term's must be higher. Asked when a term begins. */
+  readonly fenceBelow: () => number
   /** A term begins; `fence` is its number. */
   readonly onHeld: (fence: number) => void
   /** It has ended, or may have. */
@@ -37,6 +40,8 @@ interface Term {
 
 /** How soon a contender tries when it hears that the lease is free. */
 const eagerMs = 20
+/** What a store can have lost in the minutes between two syncs, many times over. Further below, a clock is wrong: a person must look. */
+const climbMax = 1000
 
 export class Lease {
   readonly #parts: LeaseParts
@@ -113,6 +118,7 @@ export class Lease {
     const sentMs = clock.monotonic()
     let result = await coordination.create(this.#key, leaseRecord(holder))
     if (result.kind === 'conflict') result = await this.#takeReleased()
+    if (result.kind === 'written') result = await this.#climb(result.revision)
     if (result.kind !== 'written') return
     const { revision } = result
     const untilMs = this.#termEnd(sentMs)
@@ -123,6 +129,18 @@ export class Lease {
     this.#term = { fence: revision, revision, untilMs }
     this.#endAt(untilMs)
     this.#parts.onHeld(revision)
+  }
+
+  /** From a revision of ours to one that no term before can have had. */
+  async #climb(first: number): Promise<WriteResult> {
+    const { coordination, holder, fenceBelow } = this.#parts
+    const below = fenceBelow()
+    let result: WriteResult = { kind: 'written', revision: first }
+    if (below - first > climbMax) return result
+    while (result.kind === 'written' && result.revision <= below) {
+      result = await coordination.update(this.#key, leaseRecord(holder), result.revision)
+    }
+    return result
   }
 
   async #takeReleased(): Promise<WriteResult> {

@@ -4,7 +4,8 @@
  * Connects for ever, to whichever server answers, and takes everything up again there. While no server answers, writes are
  * `unreachable` at once, reads reject and requests find `no-responder`: callers carry on with what they have. A call that comes before
  * the first attempt to connect has ended waits for it. A server that lost its disk is taken for what it is, an empty store;
- * whoever owns a record writes it again. Works on servers from 2.9 on.
+ * whoever owns a record writes it again. So a bucket that its servers can bring to life no more, as after a power cut of them all, is
+ * dropped and made anew. Works on servers from 2.9 on.
  */
 
 import {
@@ -59,12 +60,16 @@ export interface NatsCoordinationParts {
   readonly callTimeoutMs?: number
   /** Called when the connection is there, and with the reason when it is not, once per change. */
   readonly onLink?: (problem: string | undefined) => void
+  /** How long a bucket may be headless, with all its servers there, until whoever makes buckets makes it anew. */
+  readonly headlessMsMax?: number
 }
 
 const pollMsDefault = 5_000
 const reconnectMsFirst = 100
 const reconnectMsMaxDefault = 5_000
 const callTimeoutMsDefault = 2_000
+/** Servers that start together elect within ten seconds. */
+const headlessMsMaxDefault = 30_000
 const readsAtOnce = 64
 /** How long what was published last may take to leave. */
 const leaveMs = 500
@@ -81,6 +86,8 @@ export class NatsCoordination implements Coordination {
   readonly #watches = new Set<Standing>()
   /** Per bucket: what its sequences are counted on from. */
   readonly #bases = new Map<KeyKind, number>()
+  /** Per bucket: since when nobody leads it, on the monotonic clock. */
+  readonly #headless = new Map<KeyKind, number>()
   readonly #inboxPrefix: string
   #link: NatsLink | undefined
   #firstAttempt: Promise<unknown>
@@ -249,10 +256,12 @@ export class NatsCoordination implements Coordination {
     const { makesBuckets, clock, pollMs = pollMsDefault } = this.#parts
     if (!makesBuckets || this.#link !== link) return
     const form = this.#reading(async () => {
-      for (const bucket of bucketsOf('')) {
+      // Each by itself: one that cannot be had must not keep the others from being looked at.
+      const looks = bucketsOf('').map((bucket) => {
         this.#bases.delete(bucket.kind)
-        await this.#baseOf(link, bucket)
-      }
+        return this.#baseOf(link, bucket)
+      })
+      await Promise.all(looks)
     })
     form.catch(() => {}).finally(() => clock.after(pollMs, () => this.#keepBuckets(link)))
   }
@@ -386,6 +395,19 @@ export class NatsCoordination implements Coordination {
     return entries.filter((entry) => entry !== undefined).sort((one, other) => (one.key < other.key ? -1 : 1))
   }
 
+  /** Rejects, until the bucket has been headless for so long that it is dropped. */
+  async #patienceWith(link: NatsLink, { kind, stream }: Bucket): Promise<void> {
+    const { clock, headlessMsMax = headlessMsMaxDefault } = this.#parts
+    const now = clock.monotonic()
+    const since = this.#headless.get(kind) ?? now
+    this.#headless.set(kind, since)
+    if (now - since >= headlessMsMax) {
+      this.#headless.delete(kind)
+      await link.dropBucket(stream)
+    }
+    throw new LinkError('lost', `no server leads ${stream}`)
+  }
+
   async #baseOf(link: NatsLink, bucket: Bucket): Promise<number> {
     const known = this.#bases.get(bucket.kind)
     if (known !== undefined) return known
@@ -394,7 +416,9 @@ export class NatsCoordination implements Coordination {
     if (makesBuckets) {
       const changes = changeSubject(bucket)
       const form = { stream: bucket.stream, subjects: `${bucket.prefix}>`, maxAgeMs, changes }
-      await link.formBucket({ ...form, ...(replicas === undefined ? {} : { replicas }) })
+      const formed = await link.formBucket({ ...form, ...(replicas === undefined ? {} : { replicas }) })
+      if (formed === 'headless') await this.#patienceWith(link, bucket)
+      else this.#headless.delete(bucket.kind)
     }
     const facts = await link.bucketFacts(bucket.stream)
     const base = revisionBase(facts.createdMs)

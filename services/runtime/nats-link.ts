@@ -7,6 +7,7 @@
  */
 
 import {
+  type ClusterInfo,
   connect,
   credsAuthenticator,
   DiscardPolicy,
@@ -216,17 +217,24 @@ export class NatsLink {
     }
   }
 
-  /** Makes the bucket, or gives one that is there our form. Content stays. */
-  async formBucket(form: BucketForm): Promise<void> {
+  /** Makes the bucket, or gives one that is there our form. Content stays. `headless`: no server leads it, and yet none is missing. */
+  async formBucket(form: BucketForm): Promise<'formed' | 'headless'> {
     const config = this.#configOf(form)
     try {
-      const { config: present } = await inOurWords(this.#manager.streams.info(form.stream))
-      if (sameForm(present, config)) return
+      const { config: present, cluster } = await inOurWords(this.#manager.streams.info(form.stream))
+      if (cluster !== undefined && isHeadless(cluster)) return 'headless'
+      if (sameForm(present, config)) return 'formed'
       await inOurWords(this.#manager.streams.update(form.stream, { ...present, ...config }))
     } catch (error) {
       if (!(error instanceof LinkError) || error.kind !== 'absent') throw error
       await inOurWords(this.#manager.streams.add(config))
     }
+    return 'formed'
+  }
+
+  /** With all that is in it. */
+  async dropBucket(stream: string): Promise<void> {
+    await inOurWords(this.#manager.streams.delete(stream))
   }
 
   /** Resolves when the server has seen all that was published. */
@@ -315,6 +323,11 @@ function sameForm(present: StreamConfig, wanted: Partial<StreamConfig>): boolean
     republish?.src === wanted.republish?.src &&
     republish?.dest === wanted.republish?.dest
   )
+}
+
+/** One that waits for servers that are away has a reason to. */
+function isHeadless({ leader, replicas = [] }: ClusterInfo): boolean {
+  return (leader ?? '') === '' && !replicas.some(({ offline }) => offline === true)
 }
 
 async function inOurWords<Value>(work: Promise<Value>): Promise<Value> {

@@ -3,7 +3,7 @@
  * servers' configuration, where the servers keep it, whatever a client does.
  *
  * - a tier reads records and states, writes its own state, answers on its own subjects, and asks for shares of the cluster's limits;
- * - control writes records and leases besides, asks every instance, gives shares, and makes the buckets;
+ * - control writes records and leases besides, asks every instance, gives shares, and makes the buckets, anew where need be;
  * - `up` puts the layout there and makes the buckets, and asks nobody;
  * - an operator's command reads and asks; a viewer's reads, and asks only how things are.
  * Answers go to inboxes that nobody else may hear. Nobody may make a consumer, a stream of his own, or a change that was none.
@@ -47,7 +47,9 @@ function readSubjects(bucket: Bucket): readonly string[] {
 
 function writesOf(role: NatsRole, client: string): readonly string[] {
   const own = [keySubject(stateKey(client)), keySubject(clockKey(client))]
-  const form = buckets.flatMap(({ stream }) => [`$JS.API.STREAM.CREATE.${stream}`, `$JS.API.STREAM.UPDATE.${stream}`])
+  const form = buckets.flatMap(({ stream }) =>
+    ['CREATE', 'UPDATE', 'DELETE'].map((verb) => `$JS.API.STREAM.${verb}.${stream}`),
+  )
   switch (role) {
     case 'tier':
       return own

@@ -2,9 +2,14 @@
  * One watch over a store that tells changes unreliably and endings not at all: what was heard and what is read every now and
  * then, put together so that the watcher is told each newest value once, in order of its revision.
  *
+ * A store whose power was cut may come back as it was minutes ago and give the same revisions again, to other values. Readings
+ * find that out: another value under the revision that is known counts at once, an older revision at the second reading that brings it,
+ * because a replica that lags behind answers so too, once.
+ *
  * Pure of network: `read` brings everything that is there now, or rejects.
  */
 
+import { isDeepStrictEqual } from 'node:util'
 import type { Change, Entry } from '../contract/coordination.ts'
 import type { Clock, Timer } from './world.ts'
 
@@ -18,9 +23,12 @@ export interface NatsWatchParts {
 
 interface Known {
   readonly revision: number
-  readonly isThere: boolean
+  /** Undefined where it is there no more. */
+  readonly entry: Entry | undefined
   /** Number of the reading that was under way, or the next one. */
   readonly reading: number
+  /** The last reading brought it as it was earlier. */
+  readonly wasOlder: boolean
 }
 
 export class NatsWatch {
@@ -41,8 +49,8 @@ export class NatsWatch {
     if (this.#isStopped) return
     const known = this.#known.get(key)
     if (known !== undefined && known.revision >= revision) return
-    this.#known.set(key, { revision, isThere: entry !== undefined, reading: this.#reading })
-    if (entry !== undefined || known?.isThere === true) this.#parts.changed({ key, entry })
+    this.#learn(key, entry, revision)
+    if (entry !== undefined || known?.entry !== undefined) this.#parts.changed({ key, entry })
   }
 
   /** Reads now, and from now on every `pollMs`. Never rejects. */
@@ -80,15 +88,31 @@ export class NatsWatch {
     }
     if (this.#isStopped) return
     this.#tellGone(new Set(entries.map(({ key }) => key)), reading)
-    for (const entry of entries) this.hear(entry.key, entry, entry.revision)
+    for (const entry of entries) {
+      if (this.#hasGoneBack(entry, reading)) this.#known.delete(entry.key)
+      this.hear(entry.key, entry, entry.revision)
+    }
+  }
+
+  #learn(key: string, entry: Entry | undefined, revision: number): void {
+    this.#known.set(key, { revision, entry, reading: this.#reading, wasOlder: false })
+  }
+
+  /** What was heard since the reading began is newer than the reading. */
+  #hasGoneBack(read: Entry, reading: number): boolean {
+    const known = this.#known.get(read.key)
+    if (known === undefined || known.reading >= reading || read.revision > known.revision) return false
+    const isOlder = read.revision < known.revision || known.entry === undefined
+    this.#known.set(read.key, { ...known, wasOlder: isOlder })
+    return isOlder ? known.wasOlder : !isDeepStrictEqual(read, known.entry)
   }
 
   /** What was known before the reading began and is not in it. What was heard meanwhile is newer than the reading. */
   #tellGone(present: ReadonlySet<string>, reading: number): void {
     for (const [key, known] of [...this.#known]) {
       if (present.has(key) || known.reading >= reading) continue
-      if (known.isThere) {
-        this.#known.set(key, { ...known, isThere: false, reading })
+      if (known.entry !== undefined) {
+        this.#learn(key, undefined, known.revision)
         this.#parts.changed({ key, entry: undefined })
       } else this.#known.delete(key)
     }

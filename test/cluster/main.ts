@@ -1,13 +1,13 @@
 /**
  * Longer than the suite: `node test/cluster/main.ts [--rounds N] [--deeds NAME,NAME] [--server debian|current]
- * [--partitions]`. Prints what was done and what
- * became of the letters; exit code 1 where one is lost or a reply was wrong.
+ * [--partitions | --power-cuts]`. Prints what was done and what became of the letters; exit code 1 where one is lost or a reply was wrong.
+ * Partitions and power cuts need root, the latter also loop devices.
  */
 
 import { parseArgs } from 'node:util'
 import { natsPrograms } from '../support/nats-server.ts'
 import { NetworkHosts } from '../support/network-hosts.ts'
-import { deeds, partitions } from './nats-deeds.ts'
+import { deeds, partitions, powerCuts } from './nats-deeds.ts'
 import { runDeeds } from './nats-run.ts'
 
 const options = {
@@ -15,12 +15,14 @@ const options = {
   deeds: { type: 'string' },
   server: { type: 'string' },
   partitions: { type: 'boolean' },
+  'power-cuts': { type: 'boolean' },
 } as const
 const { values } = parseArgs({ options })
 const programs = natsPrograms()
 const chosen =
   values.server === 'debian' ? programs.slice(0, 1) : values.server === 'current' ? programs.slice(1) : programs
-const names = values.deeds?.split(',') ?? Object.keys(values.partitions === true ? partitions : deeds)
+const all = values.partitions === true ? partitions : values['power-cuts'] === true ? powerCuts : deeds
+const names = values.deeds?.split(',') ?? Object.keys(all)
 const rounds = Number(values.rounds ?? 1)
 const cleanups: (() => unknown)[] = []
 const test = {

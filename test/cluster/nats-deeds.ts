@@ -5,15 +5,22 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { NatsCluster } from '../support/nats-cluster.ts'
 import type { NatsServer } from '../support/nats-server.ts'
 import type { NetworkHosts } from '../support/network-hosts.ts'
+import type { PowerCutDisk } from '../support/power-cut-disk.ts'
+import { storedEpoch } from './stored-epoch.ts'
 
 export interface Stage {
   readonly nats: NatsCluster
   /** Where each server runs on a host of its own. */
   readonly hosts: NetworkHosts | undefined
+  /** One per server, where their power can be cut. */
+  readonly disks: readonly PowerCutDisk[]
   /** Resolves when mail was taken while the trouble lasts. */
   readonly meanwhile: () => Promise<void>
   /** SIGKILL to every tier, and until each is ready again. */
   readonly restartTiers: () => Promise<void>
+  /** Gives an order to the control plane; resolves when every tier goes by it. */
+  readonly order: () => Promise<void>
+  readonly say: (text: string) => void
 }
 
 export type Deed = (stage: Stage) => Promise<void>
@@ -126,6 +133,62 @@ async function cutOffTiers({ hosts, meanwhile, restartTiers }: Stage): Promise<v
   await restartTiers()
   await meanwhile()
   hosts?.rejoin()
+}
+
+async function powerCutOne({ nats, meanwhile, order }: Stage): Promise<void> {
+  const [first] = nats.servers as [NatsServer]
+  await order()
+  await first.cutPower()
+  await meanwhile()
+  await first.powerOn()
+  await first.start()
+}
+
+/** What the tiers just took is in no server any more: nearly nothing that was stored has reached a disk. */
+async function powerCutAll(stage: Stage): Promise<void> {
+  await stage.order()
+  await cutAll(stage)
+}
+
+/** The servers come back with the layout before the last. */
+async function powerCutOlder(stage: Stage): Promise<void> {
+  for (const disk of stage.disks) await disk.sync()
+  await stage.order()
+  await cutAll(stage)
+}
+
+/** Longer than a file system waits before it notes down which files there are, shorter than before it writes what is in them. */
+const namesOnlyMs = 7000
+
+/** Files are there, some of them empty or short. */
+async function powerCutTorn(stage: Stage): Promise<void> {
+  await stage.order()
+  await sleep(namesOnlyMs)
+  await stage.order()
+  await cutAll(stage)
+}
+
+function epochsIn({ servers }: NatsCluster): string {
+  return servers.map(({ storeDirectory }) => storedEpoch(storeDirectory)).join(', ')
+}
+
+async function cutAll({ nats, meanwhile, restartTiers, say }: Stage): Promise<void> {
+  const before = epochsIn(nats)
+  await Promise.all(nats.servers.map((server) => server.cutPower()))
+  await meanwhile()
+  await restartTiers()
+  await meanwhile()
+  await Promise.all(nats.servers.map((server) => server.powerOn()))
+  say(`epochs in the stores before the cut: ${before}; after: ${epochsIn(nats)}`)
+  await nats.start()
+}
+
+/** Only with disks. */
+export const powerCuts: Readonly<Record<string, Deed>> = {
+  'power-cut-one': powerCutOne,
+  'power-cut-all': powerCutAll,
+  'power-cut-older': powerCutOlder,
+  'power-cut-torn': powerCutTorn,
 }
 
 /** Only with hosts. */

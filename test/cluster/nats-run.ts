@@ -7,16 +7,21 @@ import { join } from 'node:path'
 import { Cluster, clusterConf, clusterPorts } from '../support/cluster.ts'
 import { NatsCluster, type NatsNodeOptions } from '../support/nats-cluster.ts'
 import type { NetworkHosts } from '../support/network-hosts.ts'
+import { PowerCutDisk } from '../support/power-cut-disk.ts'
 import type { Cleanup } from '../support/temporary-directory.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { Letters, type LettersVerdict } from './letters.ts'
-import { type Deed, deeds, partitions } from './nats-deeds.ts'
+import { type Deed, deeds, partitions, powerCuts } from './nats-deeds.ts'
+import { Orders } from './orders.ts'
 import { isWell, pidsOf, statusOf, untilStatus } from './status.ts'
 
 export interface RunReport extends LettersVerdict {
   readonly balanced: boolean
 }
 
+const serverCount = 3
+/** Enough for what a server writes in an hour. */
+const diskBytes = 256 * 1024 ** 2
 /** How many letters are taken in each trouble. */
 const lettersEach = 10
 
@@ -28,8 +33,13 @@ export async function runDeeds(
   say: (text: string) => void,
   hosts?: NetworkHosts,
 ): Promise<RunReport> {
-  const nats = await NatsCluster.prepare(program, hosts === undefined ? undefined : placesOn(hosts))
-  test.after(() => nats.remove())
+  const disks = names.some((name) => name in powerCuts) ? await makeDisks() : []
+  const places = hosts === undefined ? disks.map((disk) => ({ disk })) : placesOn(hosts)
+  const nats = await NatsCluster.prepare(program, places.length === 0 ? undefined : places)
+  test.after(async () => {
+    await nats.remove()
+    for (const disk of disks) await disk.destroy()
+  })
   await nats.start()
   const directory = temporaryDirectory(test)
   const coordination = `"nats://${nats.addresses.join(',')}"`
@@ -41,16 +51,28 @@ export async function runDeeds(
   const port = ready.listeners.find(({ kind }) => kind === 'smtp')?.port ?? 0
   const letters = new Letters(port, join(directory, 'state'))
   await untilStatus(cluster, 'at first', isWell)
-  const meanwhile = () => letters.take(lettersEach)
+  const orders = new Orders(cluster)
+  const stage = {
+    ...{ nats, hosts, disks, say, order: () => orders.give() },
+    ...{ meanwhile: () => letters.take(lettersEach), restartTiers: () => restartTiers(cluster) },
+  }
   for (const name of names) {
-    const deed = (hosts === undefined ? deeds[name] : partitions[name]) as Deed
-    await deed({ nats, hosts, meanwhile, restartTiers: () => restartTiers(cluster) })
+    const deed = { ...deeds, ...partitions, ...powerCuts }[name] as Deed
+    await deed(stage)
     await untilStatus(cluster, `after ${name}`, isWell)
-    say(`${name}: well again, ${letters.accepted} letters so far`)
+    await orders.stands()
+    await orders.give()
+    say(`${name}: well again, and takes orders, ${letters.accepted} letters so far`)
   }
   const verdict = await letters.end()
   const audit = (await cluster.ask(['audit'])).answer as { readonly balanced: boolean }
   return { ...verdict, balanced: audit.balanced }
+}
+
+async function makeDisks(): Promise<readonly PowerCutDisk[]> {
+  const disks: PowerCutDisk[] = []
+  for (let number = 0; number < serverCount; number++) disks.push(await PowerCutDisk.make(diskBytes))
+  return disks
 }
 
 function placesOn(hosts: NetworkHosts): readonly NatsNodeOptions[] {

@@ -1,6 +1,7 @@
 /** What `qmq status -o json` says of a cluster under test, and waiting until it says what is wanted. */
 
 import assert from 'node:assert/strict'
+import type { Standing } from '../../services/contract/layout.ts'
 import type { InstanceState } from '../../services/contract/operations.ts'
 import type { Finished } from '../support/child.ts'
 import type { Cluster } from '../support/cluster.ts'
@@ -8,7 +9,7 @@ import type { Cluster } from '../support/cluster.ts'
 export interface Status {
   readonly healthy: boolean
   readonly epoch: number
-  readonly instances: readonly (InstanceState & { readonly pid?: number })[]
+  readonly instances: readonly (InstanceState & { readonly pid?: number; readonly standing?: Standing })[]
 }
 
 export interface Heard {

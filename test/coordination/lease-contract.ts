@@ -18,9 +18,9 @@ class Contender {
   readonly fences: number[] = []
   readonly lease: Lease
 
-  constructor(coordination: Coordination, holder: string) {
+  constructor(coordination: Coordination, holder: string, fenceBelow = 0) {
     this.lease = new Lease({
-      ...{ coordination, clock, random, name: 'leader', holder, lifeMs },
+      ...{ coordination, clock, random, name: 'leader', holder, lifeMs, fenceBelow: () => fenceBelow },
       onHeld: (fence) => {
         this.fences.push(fence)
         this.events.push('held')
@@ -47,6 +47,7 @@ export function leaseContract(name: string, open: OpenBackEnd): void {
     it('one holds past the life of a lease; given back, the other has it at once', withTwo(holdsAndGivesBack))
     it('a holder that is cut off gives up before another gets it, and the other gets it', withTwo(givesUp))
     it('a holder whose record is another one ends its term at the next renewal', withTwo(isRobbed))
+    it('a term is numbered above what already counts, and not where that is far away', withTwo(climbs))
     it('a state nobody renews vanishes, and a record stays', withTwo(statesVanish))
   })
 }
@@ -68,6 +69,22 @@ async function holdsAndGivesBack(one: Coordination, two: Coordination): Promise<
   assert.ok(performance.now() - startedAt < lifeMs / 2, 'it did not wait for the end of a life')
   assert.ok(second.fences[0]! > first.fences[0]!)
   assert.equal(first.lease.fence, undefined)
+  await second.lease.stop()
+}
+
+async function climbs(one: Coordination, two: Coordination): Promise<void> {
+  const made = await one.create(leaseKey('other'), leaseRecord('other'))
+  assert.ok(made.kind === 'written')
+  const before = made.revision + 50
+  const first = new Contender(one, 'first', before)
+  first.lease.start()
+  await eventually(() => first.events[0])
+  assert.equal(first.fences[0], before + 1)
+  await first.lease.stop()
+  const second = new Contender(two, 'second', before + 1_000_000)
+  second.lease.start()
+  await eventually(() => second.events[0])
+  assert.ok((second.fences[0] ?? 0) < before + 20, 'a clock that was set back is no matter of some writes')
   await second.lease.stop()
 }
 

@@ -1,10 +1,11 @@
 /** The contract suite against a real nats-server, and what happens to clients when that server dies, freezes or forgets. */
 
 import assert from 'node:assert/strict'
+import { cpSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
-import type { Coordination, WriteResult } from '../../services/contract/coordination.ts'
+import type { Coordination, Json, WriteResult } from '../../services/contract/coordination.ts'
 import { NatsCoordination, type NatsCoordinationParts } from '../../services/runtime/nats-coordination.ts'
 import { NatsLink } from '../../services/runtime/nats-link.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
@@ -12,6 +13,7 @@ import { SystemRandom } from '../../services/runtime/system-random.ts'
 import { Child } from '../support/child.ts'
 import { NatsServer, natsPrograms } from '../support/nats-server.ts'
 import { coordinationContract, eventually, type OpenBackEnd } from './contract.ts'
+import { HeadlessStore } from './headless-store.ts'
 import { leaseContract } from './lease-contract.ts'
 
 const clock = new SystemClock()
@@ -39,7 +41,7 @@ async function startServer(t: TestContext): Promise<NatsServer> {
 const pause = (delayMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, delayMs))
 
 /** Tries until the store takes it. */
-async function putUntilTaken(coordination: Coordination, key: string, value: number): Promise<WriteResult> {
+async function putUntilTaken(coordination: Coordination, key: string, value: Json): Promise<WriteResult> {
   for (;;) {
     const result = await coordination.put(key, value)
     if (result.kind !== 'unreachable') return result
@@ -214,6 +216,49 @@ describe('a nats-server that is not well', () => {
     assert.equal((await two.get('layout'))?.value, 'theirs')
     one.close()
     two.close()
+  })
+
+  it('gone back to an earlier copy: watchers hear what is written under revisions that were given before', async (t) => {
+    const server = await startServer(t)
+    const [one, two] = [connect(server, { reconnectMsMax: 50 }), connect(server, { reconnectMsMax: 50, pollMs: 50 })]
+    const seen: unknown[] = []
+    const hasSeen = (value: string) => eventually(() => (seen.at(-1) === value ? true : undefined))
+    await one.create('layout', 'first')
+    await server.kill()
+    const copy = `${server.directory}/copy`
+    cpSync(server.storeDirectory, copy, { recursive: true })
+    await server.start()
+    two.watch('layout', ({ entry }) => seen.push(entry?.value))
+    for (const value of ['second', 'third', 'last']) await putUntilTaken(one, 'layout', value)
+    await hasSeen('last')
+    const { revision = 0 } = (await one.get('layout')) ?? {}
+    await server.kill()
+    server.wipe()
+    cpSync(copy, server.storeDirectory, { recursive: true })
+    await server.start()
+    await hasSeen('first')
+    const again = await putUntilTaken(one, 'layout', 'another')
+    assert.ok(again.kind === 'written' && again.revision < revision, 'it counts on from where it was')
+    await hasSeen('another')
+    one.close()
+    two.close()
+  })
+
+  it('a bucket that no server leads is made anew where all servers are there, and waited for where one is missing', async (t) => {
+    const store = await HeadlessStore.start(t)
+    const one = connect(store, { pollMs: 20, headlessMsMax: 200, callTimeoutMs: 500 })
+    await eventually(() => (store.count('CREATE') === 3 ? true : undefined))
+    store.headless = { stream: 'KV_qmq-leases', isOneMissing: true }
+    await pause(400)
+    assert.equal(store.count('DELETE'), 0)
+    store.headless = { stream: 'KV_qmq-records', isOneMissing: false }
+    await pause(100)
+    assert.equal(store.count('DELETE'), 0, 'it may yet elect one')
+    await eventually(() => (store.count('CREATE') === 4 ? true : undefined))
+    assert.deepEqual(store.asked.slice(-2), ['DELETE.KV_qmq-records', 'CREATE.KV_qmq-records'])
+    await pause(100)
+    assert.equal(store.count('DELETE'), 1)
+    one.close()
   })
 
   it('a bucket that is deleted is made again by whoever makes buckets, for those who may not', async (t) => {

@@ -9,9 +9,9 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gone } from '../support/child.ts'
+import { PowerCutDisk } from '../support/power-cut-disk.ts'
 import { processState, processTree } from '../support/process-tree.ts'
 import { Seeded } from './load.ts'
-import { PowerCutDisk } from './power-cut-disk.ts'
 import { type CrashOptions, type CrashReport, CrashWorld } from './world.ts'
 
 const startTimeoutMs = 60_000

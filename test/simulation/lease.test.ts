@@ -112,7 +112,15 @@ async function runSeed(seed: number, believedLifeMs = lifeMs): Promise<Outcome> 
       fences.push(fence)
     }
     const holder = `contender ${index}`
-    const parts = { coordination, clock, random: random.fork(holder), name: 'leader', holder, lifeMs: believedLifeMs }
+    const parts = {
+      fenceBelow: () => 0,
+      coordination,
+      clock,
+      random: random.fork(holder),
+      name: 'leader',
+      holder,
+      lifeMs: believedLifeMs,
+    }
     return new Lease({ ...parts, onHeld, onLost: () => {} })
   })
   for (const lease of leases) lease.start()

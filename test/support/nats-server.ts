@@ -7,6 +7,7 @@ import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Child } from './child.ts'
 import { freePorts } from './free-ports.ts'
+import type { PowerCutDisk } from './power-cut-disk.ts'
 import { makeTemporaryDirectory } from './temporary-directory.ts'
 import { tool } from './tools.ts'
 
@@ -37,6 +38,8 @@ export interface NatsServerOptions {
   readonly starter?: readonly string[]
   /** Where it listens; loopback unless given. */
   readonly host?: string
+  /** Where its records lie; in its own directory unless given. Its owner is whoever made it. */
+  readonly disk?: PowerCutDisk
 }
 
 export class NatsServer {
@@ -72,6 +75,11 @@ export class NatsServer {
     return `${this.#options.host ?? '127.0.0.1'}:${this.port}`
   }
 
+  /** It has JetStream's files below it. */
+  get storeDirectory(): string {
+    return this.#options.disk?.mountPoint ?? join(this.directory, 'store')
+  }
+
   get pid(): number {
     if (this.#child === undefined) throw new Error('nats-server is not running')
     return this.#child.pid
@@ -80,7 +88,7 @@ export class NatsServer {
   /** Resolves when it takes connections. */
   async start(): Promise<void> {
     const file = join(this.directory, 'nats.conf')
-    const own = [`listen: "${this.address}"`, `jetstream { store_dir: "${join(this.directory, 'jetstream')}" }`]
+    const own = [`listen: "${this.address}"`, `jetstream { store_dir: "${this.storeDirectory}" }`]
     const { whole, configuration = '', program = tool('nats-server') } = this.#options
     writeFileSync(file, whole?.(this) ?? `${[...own, configuration].join('\n')}\n`)
     const [first = program, ...words] = [...(this.#options.starter ?? []), program]
@@ -93,6 +101,18 @@ export class NatsServer {
     this.#child = undefined
   }
 
+  /** Only with a disk; until `powerOn`. */
+  async cutPower(): Promise<void> {
+    if (this.#child === undefined) throw new Error('nats-server is not running')
+    await this.#options.disk?.cutUnder(this.#child)
+    this.#child = undefined
+  }
+
+  /** The disk has what it kept; nothing runs yet. */
+  async powerOn(): Promise<void> {
+    await this.#options.disk?.powerOn()
+  }
+
   freeze(): void {
     process.kill(this.pid, 'SIGSTOP')
   }
@@ -103,7 +123,7 @@ export class NatsServer {
 
   /** Only while it does not run. */
   wipe(): void {
-    rmSync(join(this.directory, 'jetstream'), { recursive: true, force: true })
+    rmSync(join(this.storeDirectory, 'jetstream'), { recursive: true, force: true })
   }
 
   async remove(): Promise<void> {

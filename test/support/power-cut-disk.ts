@@ -11,10 +11,12 @@ import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { run, runWell } from '../support/child.ts'
-import { makeTemporaryDirectory } from '../support/temporary-directory.ts'
+import { type Child, run, runWell } from './child.ts'
+import { processState } from './process-tree.ts'
+import { makeTemporaryDirectory } from './temporary-directory.ts'
 
-const imageBytes = 4 * 1024 ** 3
+/** Of a whole state directory; the file that holds it has holes. */
+const imageBytesDefault = 4 * 1024 ** 3
 /** EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH. */
 const shutdown = 'open(F, "<", $ARGV[0]) or die $!; my $flag = pack("I", 2); ioctl(F, 0x8004587D, $flag) or die $!'
 
@@ -29,8 +31,8 @@ export class PowerCutDisk {
     this.mountPoint = join(directory, 'disk')
   }
 
-  static async make(): Promise<PowerCutDisk> {
-    const disk = new PowerCutDisk(makeTemporaryDirectory('qmq-cut', roomyDirectory()))
+  static async make(imageBytes = imageBytesDefault): Promise<PowerCutDisk> {
+    const disk = new PowerCutDisk(makeTemporaryDirectory('qmq-cut', roomyDirectory(imageBytes)))
     mkdirSync(disk.mountPoint)
     await runWell('truncate', ['-s', String(imageBytes), disk.#image])
     await runWell('mkfs.ext4', ['-q', '-F', disk.#image])
@@ -45,6 +47,19 @@ export class PowerCutDisk {
   /** From now on every write fails; what is not durable is lost. */
   async cut(): Promise<void> {
     await runWell('perl', ['-e', shutdown, this.mountPoint])
+  }
+
+  /** Program and disk in one instant: frozen before anything else, for it must not run on, and talk, after its disk has gone. */
+  async cutUnder(program: Child): Promise<void> {
+    program.process.kill('SIGSTOP')
+    while (program.running && processState(program.pid) !== 'T') await sleep(1)
+    await this.cut()
+    await program.stop('SIGKILL')
+  }
+
+  /** What was written until now is durable. */
+  async sync(): Promise<void> {
+    await runWell('sync', ['-f', this.mountPoint])
   }
 
   /** Retries while processes that were just killed still hold files. */
@@ -69,7 +84,7 @@ export class PowerCutDisk {
   }
 }
 
-function roomyDirectory(): string {
+function roomyDirectory(imageBytes: number): string {
   const memory = '/dev/shm'
   if (!existsSync(memory)) return tmpdir()
   const { bavail, bsize } = statfsSync(memory)
