@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { Child } from '../support/child.ts'
 import { PowerCutDisk } from '../support/power-cut-disk.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { killProcesses } from './kills.ts'
@@ -40,6 +41,10 @@ test('a cut disk keeps what was fsynced and nothing else', { timeout }, async (c
   if (process.getuid?.() !== 0) return context.skip('mounting a file system needs root')
   const disk = await PowerCutDisk.make()
   try {
+    const copyOfMounts = new Child('unshare', ['--mount', '--propagation', 'slave', 'sleep', '60'])
+    context.after(async () => {
+      await copyOfMounts.stop('SIGKILL')
+    })
     const write = (name: string, durable: boolean): void => {
       const file = openSync(join(disk.mountPoint, name), 'w')
       writeSync(file, 'kept')

@@ -3,6 +3,9 @@
  * shut a file system down without writing its log. Whatever was not made durable is gone; the mount after it replays the
  * journal, as after a real power cut.
  *
+ * A program that starts in a mount namespace of its own, as `ip netns exec` does, takes a copy of every mount along, and a file system
+ * that is mounted anywhere is not mounted anew. So ours lies below a shared mount: unmounted here, it is unmounted in the copies.
+ *
  * Needs root and loop devices. The image lies in memory where there is room, for speed: what is tested is what the file
  * system kept, not what a disk's cache did.
  */
@@ -33,6 +36,8 @@ export class PowerCutDisk {
 
   static async make(imageBytes = imageBytesDefault): Promise<PowerCutDisk> {
     const disk = new PowerCutDisk(makeTemporaryDirectory('qmq-cut', roomyDirectory(imageBytes)))
+    await runWell('mount', ['--bind', disk.#directory, disk.#directory])
+    await runWell('mount', ['--make-shared', disk.#directory])
     mkdirSync(disk.mountPoint)
     await runWell('truncate', ['-s', String(imageBytes), disk.#image])
     await runWell('mkfs.ext4', ['-q', '-F', disk.#image])
@@ -63,9 +68,9 @@ export class PowerCutDisk {
   }
 
   /** Retries while processes that were just killed still hold files. */
-  async unmount(): Promise<void> {
+  async unmount(directory = this.mountPoint): Promise<void> {
     for (let tries = 0; ; tries++) {
-      const { code, stderr } = await run('umount', [this.mountPoint])
+      const { code, stderr } = await run('umount', [directory])
       if (code === 0) return
       if (tries === 100) throw new Error(`umount: ${stderr}`)
       await sleep(50)
@@ -80,6 +85,7 @@ export class PowerCutDisk {
 
   async destroy(): Promise<void> {
     await this.unmount()
+    await this.unmount(this.#directory)
     rmSync(this.#directory, { recursive: true, force: true })
   }
 }
