@@ -1,7 +1,7 @@
 /**
  * Longer than the suite: `node test/cluster/main.ts [--rounds N] [--deeds NAME,NAME] [--server debian|current]
- * [--partitions | --power-cuts]`. Prints what was done and what became of the letters; exit code 1 where one is lost or a reply was wrong.
- * Partitions and power cuts need root, the latter also loop devices.
+ * [--partitions | --power-cuts | --redis]`. Prints what was done and what became of the mail; exit code 1 where some is lost or a reply was
+ * wrong. Partitions, power cuts and all that is done to Redis need root, and `ip`, loop devices, or both.
  */
 
 import { parseArgs } from 'node:util'
@@ -9,6 +9,20 @@ import { natsPrograms } from '../support/nats-server.ts'
 import { NetworkHosts } from '../support/network-hosts.ts'
 import { deeds, partitions, powerCuts } from './nats-deeds.ts'
 import { runDeeds } from './nats-run.ts'
+import { redisDeeds } from './redis-deeds.ts'
+import { runRedisDeeds } from './redis-run.ts'
+
+interface Subject {
+  readonly name: string
+  readonly deeds: readonly string[]
+  readonly run: (names: readonly string[], say: (text: string) => void) => Promise<Report>
+}
+
+interface Report {
+  readonly lost: readonly unknown[]
+  readonly wrong: readonly string[]
+  readonly balanced: boolean
+}
 
 const options = {
   rounds: { type: 'string' },
@@ -16,13 +30,9 @@ const options = {
   server: { type: 'string' },
   partitions: { type: 'boolean' },
   'power-cuts': { type: 'boolean' },
+  redis: { type: 'boolean' },
 } as const
 const { values } = parseArgs({ options })
-const programs = natsPrograms()
-const chosen =
-  values.server === 'debian' ? programs.slice(0, 1) : values.server === 'current' ? programs.slice(1) : programs
-const all = values.partitions === true ? partitions : values['power-cuts'] === true ? powerCuts : deeds
-const names = values.deeds?.split(',') ?? Object.keys(all)
 const rounds = Number(values.rounds ?? 1)
 const cleanups: (() => unknown)[] = []
 const test = {
@@ -31,13 +41,32 @@ const test = {
   },
 }
 
+function natsSubjects(): readonly Subject[] {
+  const programs = natsPrograms()
+  const chosen =
+    values.server === 'debian' ? programs.slice(0, 1) : values.server === 'current' ? programs.slice(1) : programs
+  const all = values.partitions === true ? partitions : values['power-cuts'] === true ? powerCuts : deeds
+  return chosen.map(({ name, path }) => ({
+    ...{ name, deeds: Object.keys(all) },
+    run: (names, say) => {
+      const hosts = values.partitions === true ? NetworkHosts.make(test, 3) : undefined
+      return runDeeds(test, path, names, say, hosts)
+    },
+  }))
+}
+
+const redis: Subject = {
+  ...{ name: 'redis-server', deeds: Object.keys(redisDeeds) },
+  run: (names, say) => runRedisDeeds(test, names, say),
+}
+
 let failed = false
-for (const { name, path } of chosen) {
+for (const { name, deeds: all, run } of values.redis === true ? [redis] : natsSubjects()) {
+  const names = values.deeds?.split(',') ?? all
   for (let round = 1; round <= rounds; round++) {
     try {
       console.log(`${name}, round ${round}: ${names.join(', ')}`)
-      const hosts = values.partitions === true ? NetworkHosts.make(test, 3) : undefined
-      const report = await runDeeds(test, path, names, (text) => console.log(`  ${text}`), hosts)
+      const report = await run(names, (text) => console.log(`  ${text}`))
       const { lost, wrong, balanced } = report
       if (lost.length > 0 || wrong.length > 0 || !balanced) failed = true
       console.log(`  ${JSON.stringify(report)}`)

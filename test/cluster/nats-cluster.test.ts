@@ -22,6 +22,18 @@ it(`mail is carried while servers and tiers are parted, ${natsPrograms()[0]?.nam
 
 const last = natsPrograms().at(-1)
 
+it(`mail is carried, and orders stand, through a power cut of three servers, ${last?.name}`, async (t) => {
+  if (!(await haveTools(t, ['mkfs.ext4']))) return
+  const { lost, wrong, balanced, accepted, duplicates } = await runDeeds(
+    t,
+    last?.path ?? '',
+    ['power-cut-older'],
+    (text) => t.diagnostic(text),
+  )
+  assert.deepEqual({ lost, wrong, balanced, duplicates }, { lost: [], wrong: [], balanced: true, duplicates: 0 })
+  assert.ok(accepted >= 20)
+})
+
 it(`mail is carried through the troubles of three servers, ${last?.name}`, async (t) => {
   const { lost, wrong, balanced, accepted, duplicates } = await runDeeds(
     t,

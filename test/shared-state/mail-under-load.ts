@@ -1,6 +1,6 @@
 /**
- * A real edge and a real queue instance in this process, and clients that never stop: every message is remembered with its reply, so that
- * it can be looked for afterwards.
+ * Real edges and a real queue instance in this process, and clients that never stop: every message is remembered with its reply, so that
+ * it can be looked for afterwards. Each edge has its own way to the server they share through, so that one can be cut off alone.
  *
  * Whole messages go to one pool, which takes them. Split messages also have a recipient of a pool that nobody serves: they get
  * 451 again and again, though their first recipient was committed at the first try.
@@ -9,6 +9,7 @@
 import { mkdirSync } from 'node:fs'
 import { bounceOptionsOf, QmailBouncePolicy } from '../../services/bounce/bounce-policy.ts'
 import type { Layout, SharedStateSpec } from '../../services/contract/layout.ts'
+import type { Audit } from '../../services/contract/operations.ts'
 import { Edge } from '../../services/edge/edge.ts'
 import { QueueInstance } from '../../services/queue/instance.ts'
 import { LayoutSharedState } from '../../services/runtime/layout-shared-state.ts'
@@ -17,6 +18,7 @@ import { Client } from '../edge/edge-support.ts'
 import { smallLayout } from '../edge/small-layout.ts'
 import { freePortRange } from '../support/free-ports.ts'
 import { type Cleanup, temporaryDirectory } from '../support/temporary-directory.ts'
+import { until } from './clients.ts'
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
 const ledger = { record: () => {} }
@@ -30,12 +32,17 @@ const limits = {
   messagesPerNetworkClusterMax: 1_000_000,
 }
 
+function edgeId(index: number): string {
+  return `e${index + 1}`
+}
+
 export class MailUnderLoad {
   readonly directory: string
   readonly #test: Cleanup
-  readonly #layout: Layout
+  /** One per edge. */
+  readonly #layouts: readonly Layout[]
   readonly #queue: QueueInstance
-  edge: Edge
+  edges: readonly Edge[]
   /** Transaction ids that got 250. */
   readonly acknowledged: string[] = []
   /** Every reply that was none of those there must be. */
@@ -45,19 +52,23 @@ export class MailUnderLoad {
   #stopping = false
   readonly #clients: Promise<void>[] = []
 
-  private constructor(test: Cleanup, directory: string, layout: Layout, queue: QueueInstance) {
+  private constructor(test: Cleanup, directory: string, layouts: readonly Layout[], queue: QueueInstance) {
     this.#test = test
     this.directory = directory
-    this.#layout = layout
+    this.#layouts = layouts
     this.#queue = queue
-    this.edge = this.#makeEdge()
+    this.edges = this.#makeEdges()
   }
 
-  static async start(test: Cleanup, sharedState: SharedStateSpec): Promise<MailUnderLoad> {
+  /** An edge for each of `ways`. */
+  static async start(test: Cleanup, ways: readonly SharedStateSpec[]): Promise<MailUnderLoad> {
     const directory = temporaryDirectory(test)
     const port = await freePortRange(1)
-    const small = smallLayout({ limits, sharedState, ports: { '00': port }, instances: ['00', '01'] })
-    const layout = { ...small, instances: small.instances.map((one) => ({ ...one, acceptFrom: ['127.0.0.0/8'] })) }
+    const small = smallLayout({ limits, ports: { '00': port }, instances: ['00', '01'] })
+    const edges = small.edges.flatMap((edge) => ways.map((_, index) => ({ ...edge, id: edgeId(index) })))
+    const instances = small.instances.map((one) => ({ ...one, acceptFrom: ['127.0.0.0/8'] }))
+    const layout = { ...small, edges, instances }
+    const layouts = ways.map((sharedState) => ({ ...layout, sharedState }))
     mkdirSync(`${directory}/queues/00`, { recursive: true })
     const queue = new QueueInstance(systemWorld(quiet), {
       ...{ layout, id: '00', state: directory, ledger },
@@ -70,25 +81,32 @@ export class MailUnderLoad {
     })
     await queue.start()
     test.after(() => queue.stop())
-    const mail = new MailUnderLoad(test, directory, layout, queue)
-    await mail.edge.start()
-    test.after(() => mail.edge.stop())
+    const mail = new MailUnderLoad(test, directory, layouts, queue)
+    test.after(() => mail.#stopEdges())
+    for (const edge of mail.edges) await edge.start()
     return mail
   }
 
-  /** A new life of the edge, as after a crash of its process. */
-  async restartEdge(): Promise<void> {
-    await this.edge.stop()
-    this.edge = this.#makeEdge()
-    await this.edge.start()
+  /** New lives of the edges, as after crashes of their processes. */
+  async restartEdges(): Promise<void> {
+    await this.#stopEdges()
+    this.edges = this.#makeEdges()
+    for (const edge of this.edges) await edge.start()
   }
 
-  /** `clients` of each kind, one connection for every few messages. */
+  /** `clients` of each kind, which keep to an edge, one connection for every few messages. */
   load(clients: number): void {
     for (let number = 0; number < clients; number++) {
-      this.#clients.push(this.#client(`whole ${number}`, ['b@example.com'], 250))
-      this.#clients.push(this.#client(`split ${number}`, ['b@example.com', 'c@customer.example'], 451))
+      const edge = number % this.edges.length
+      this.#clients.push(this.#client(edge, `whole ${number}`, ['b@example.com'], 250))
+      this.#clients.push(this.#client(edge, `split ${number}`, ['b@example.com', 'c@customer.example'], 451))
     }
+  }
+
+  /** Resolves when so many replies more have come. */
+  async more(replies: number): Promise<void> {
+    const wanted = this.replies + replies
+    await until(() => this.replies >= wanted, 60_000)
   }
 
   async stop(): Promise<void> {
@@ -103,19 +121,25 @@ export class MailUnderLoad {
     return copies
   }
 
-  get queued(): number {
-    return this.#queue.audit().queued
+  get audit(): Audit {
+    return this.#queue.audit()
   }
 
-  #makeEdge(): Edge {
-    const world = systemWorld(quiet)
-    const sharedState = new LayoutSharedState(world, this.#layout, this.directory)
-    return new Edge(world, this.#layout, 'e1', { ledger, sharedState })
+  #makeEdges(): readonly Edge[] {
+    return this.#layouts.map((layout, index) => {
+      const world = systemWorld(quiet)
+      const sharedState = new LayoutSharedState(world, layout, this.directory)
+      return new Edge(world, layout, edgeId(index), { ledger, sharedState })
+    })
   }
 
-  async #client(name: string, recipients: readonly string[], wanted: number): Promise<void> {
+  async #stopEdges(): Promise<void> {
+    for (const edge of this.edges) await edge.stop()
+  }
+
+  async #client(edge: number, name: string, recipients: readonly string[], wanted: number): Promise<void> {
     for (let connection = 0; !this.#stopping; connection++) {
-      const { port } = this.edge.state().listeners[0] as { port: number }
+      const port = this.edges[edge]?.state().listeners[0]?.port ?? 0
       const client = await Client.open(this.#test, port)
       this.#expect((await client.reply())?.code, 220, name)
       this.#expect((await client.ask('EHLO client.example'))?.code, 250, name)

@@ -87,23 +87,19 @@ describe('mail, when the server of the shared state', () => {
 async function carries(test: TestContext, { port, user, begin, end }: Trouble): Promise<void> {
   const login = user === undefined ? {} : { user: user.name, passwordFile: 'password' }
   const spec: SharedStateSpec = { host: '127.0.0.1', port, database: 0, deadlineMs: 300, ...login }
-  const mail = await MailUnderLoad.start(test, spec)
+  const mail = await MailUnderLoad.start(test, [spec])
   if (user !== undefined) writeFileSync(`${mail.directory}/password`, user.password)
-  const status = () => mail.edge.state().sharedState
-  const more = async (replies: number) => {
-    const wanted = mail.replies + replies
-    await until(() => mail.replies >= wanted, 60_000)
-  }
+  const status = () => mail.edges[0]?.state().sharedState
   if (begin !== undefined) await until(() => status()?.reached === true)
   mail.load(splitMessages)
-  await more(60)
+  await mail.more(60)
   await begin?.()
-  await more(100)
+  await mail.more(100)
   await until(() => status()?.reached === false)
-  await more(40)
+  await mail.more(40)
   assert.ok((status()?.unanswered ?? 0) > 0, 'the trouble was noticed')
   await mail.stop()
-  await mail.restartEdge()
+  await mail.restartEdges()
   const again = mail.acknowledged.length
   await afterRestart(mail)
   assert.ok(mail.acknowledged.length > again)
@@ -115,13 +111,13 @@ async function carries(test: TestContext, { port, user, begin, end }: Trouble): 
   const copies = mail.copies()
   for (const id of mail.acknowledged) assert.equal(copies.get(id), 1, id)
   // One more of each split message: its first recipient's, however often it was tried.
-  assert.equal(mail.queued - mail.acknowledged.length, splitMessages)
+  assert.equal(mail.audit.queued - mail.acknowledged.length, splitMessages)
   test.diagnostic(`${mail.replies} replies, slowest ${Math.round(mail.slowestMs)} ms`)
 }
 
 /** An edge that has never reached the server takes mail like any other. */
 async function afterRestart(mail: MailUnderLoad): Promise<void> {
-  const { port } = mail.edge.state().listeners[0] as { port: number }
+  const port = mail.edges[0]?.state().listeners[0]?.port ?? 0
   const cleanup: (() => void | Promise<void>)[] = []
   const client = await Client.greeted({ after: (task) => cleanup.push(task) }, port)
   const { last } = await client.mail('a@x', ['b@example.com'], 'Subject: after the restart\r\n\r\nhello')

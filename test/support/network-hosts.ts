@@ -1,36 +1,42 @@
 /**
  * Hosts of their own on this machine: a network namespace each, joined by a bridge whose own address is this machine's. A host's cable can
- * be pulled, and this machine can be cut off from all of them, without anybody being told: packets vanish. Needs root and `ip`.
+ * be pulled, and this machine can be cut off from all of them, without anybody being told: packets vanish. A host can have several addresses,
+ * and what goes to one of them can vanish alone. Needs root and `ip`.
  */
 
 import { execFileSync } from 'node:child_process'
 import type { Cleanup } from './temporary-directory.ts'
+
+/** Between the first and the second address of a host. */
+const addressStep = 50
 
 /** A hardware address that no host here has. */
 const nobody = '02:00:00:00:00:99'
 
 export class NetworkHosts {
   readonly count: number
+  readonly #addresses: number
   readonly #name: string
   readonly #subnet: string
 
-  private constructor(count: number) {
+  private constructor(count: number, addresses: number) {
     this.count = count
+    this.#addresses = addresses
     this.#name = `qmq${process.pid}`
     this.#subnet = `10.213.${process.pid % 250}`
   }
 
-  /** Gone when the test ends. */
-  static make(test: Cleanup, count: number): NetworkHosts {
-    const hosts = new NetworkHosts(count)
+  /** Gone when the test ends. `addresses`: of each. */
+  static make(test: Cleanup, count: number, addresses = 1): NetworkHosts {
+    const hosts = new NetworkHosts(count, addresses)
     test.after(() => hosts.#remove())
     hosts.#make()
     return hosts
   }
 
-  /** From 1. */
-  address(number: number): string {
-    return `${this.#subnet}.${number + 1}`
+  /** Both from 1. */
+  address(number: number, which = 1): string {
+    return `${this.#subnet}.${number + 1 + (which - 1) * addressStep}`
   }
 
   /** By which a program is started there. */
@@ -46,15 +52,23 @@ export class NetworkHosts {
     ip('link', 'set', this.#cable(number), 'up')
   }
 
-  /** What this machine sends to any of them goes to nobody; they still reach each other. */
-  cutOff(): void {
-    for (let number = 1; number <= this.count; number++) {
-      ip('neigh', 'replace', this.address(number), 'lladdr', nobody, 'dev', this.#name, 'nud', 'permanent')
+  /** What this machine sends to these addresses goes to nobody; hosts still reach each other. */
+  cutOff(addresses = this.#all()): void {
+    for (const address of addresses) {
+      ip('neigh', 'replace', address, 'lladdr', nobody, 'dev', this.#name, 'nud', 'permanent')
     }
   }
 
-  rejoin(): void {
-    for (let number = 1; number <= this.count; number++) ip('neigh', 'del', this.address(number), 'dev', this.#name)
+  rejoin(addresses = this.#all()): void {
+    for (const address of addresses) ip('neigh', 'del', address, 'dev', this.#name)
+  }
+
+  #all(): readonly string[] {
+    return Array.from({ length: this.count }, (_, index) => this.#addressesOf(index + 1)).flat()
+  }
+
+  #addressesOf(number: number): readonly string[] {
+    return Array.from({ length: this.#addresses }, (_, index) => this.address(number, index + 1))
   }
 
   #make(): void {
@@ -67,7 +81,7 @@ export class NetworkHosts {
       ip('link', 'add', this.#cable(number), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', host)
       ip('link', 'set', this.#cable(number), 'master', this.#name)
       ip('link', 'set', this.#cable(number), 'up')
-      ip('-n', host, 'addr', 'add', `${this.address(number)}/24`, 'dev', 'eth0')
+      for (const address of this.#addressesOf(number)) ip('-n', host, 'addr', 'add', `${address}/24`, 'dev', 'eth0')
       ip('-n', host, 'link', 'set', 'eth0', 'up')
       ip('-n', host, 'link', 'set', 'lo', 'up')
     }
