@@ -24,12 +24,15 @@ export interface Arrival {
   readonly at: number
 }
 
-/** `orphan`: a child that ended because its parent had been killed. */
-export type IncidentKind = 'kill' | 'orphan' | 'cut'
+/**
+ * `orphan`: a child that ended because its parent had been killed. `cut`: of the power. `unanswered`: the next hop had taken a copy, and its
+ * answer was lost; `at` is the copy's. `sent-again`: a client did not get its answer.
+ */
+export type IncidentKind = 'kill' | 'orphan' | 'cut' | 'unanswered' | 'sent-again'
 
 export interface Incident {
   readonly kind: IncidentKind
-  /** Instance id, `up` for the parent, `all` for a power cut. */
+  /** Instance id, `up` for the parent, `all` for a power cut; of a lost answer the message's token. */
   readonly target: string
   readonly at: number
 }

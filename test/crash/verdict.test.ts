@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
-import { hashOf, OutsideLedger, readArrival } from './outside-ledger.ts'
+import { hashOf, type Incident, OutsideLedger, readArrival } from './outside-ledger.ts'
 import { holds, judge, markWindowMs, readLagMs } from './verdict.ts'
 
 function ledgerWith(context: TestContext): OutsideLedger {
@@ -57,6 +57,32 @@ test('a second copy is explained only by a queue process that died in the window
   assert.equal(unexplained('01', 100 - readLagMs), 0, 'what it had written was read a little later')
   assert.equal(unexplained('01', 100 - readLagMs - 1), 1, 'before the first copy')
   assert.equal(unexplained('01', 100 + markWindowMs + 1), 1, 'long after the first copy')
+})
+
+test('a second copy after an answer that was lost: only of that message, that copy, and as often as it was sent again', (context) => {
+  const judged = (incidents: readonly Incident[], copies: readonly number[]) => {
+    const ledger = ledgerWith(context)
+    for (const incident of incidents) ledger.incident(incident)
+    for (const at of copies) ledger.arrived({ token: 't1', recipient: 'a@x', hash: 'h', at })
+    const { explained, unexplained, duplicates } = judge(ledger)
+    assert.equal(duplicates, copies.length)
+    return [explained, unexplained]
+  }
+  const unanswered = (target: string, at: number): Incident => ({ kind: 'unanswered', target, at })
+  const again: Incident = { kind: 'sent-again', target: 't1', at: 200 }
+  const [hop, client] = [
+    'the next hop’s answer to the copy before was lost',
+    'the client’s answer was lost, and it sent the message again',
+  ]
+  assert.deepEqual(judged([unanswered('t1', 100)], [9000]), [[`t1 a@x: ${hop}`], []])
+  assert.deepEqual(judged([unanswered('t1', 101)], [9000]), [[], ['t1 a@x']], 'another copy')
+  assert.deepEqual(judged([unanswered('t2', 100)], [9000]), [[], ['t1 a@x']], 'another message')
+  assert.deepEqual(judged([unanswered('t1', 100)], [9000, 9500]), [[`t1 a@x: ${hop}`], ['t1 a@x']], 'one copy more')
+  assert.deepEqual(judged([again], [9000, 9500]), [[`t1 a@x: ${client}`], ['t1 a@x']])
+  assert.deepEqual(judged([again], [150]), [[], ['t1 a@x']], 'it came before')
+  assert.deepEqual(judged([{ ...again, target: 't2' }], [9000]), [[], ['t1 a@x']], 'another message')
+  const killed: Incident = { kind: 'kill', target: '01', at: 150 }
+  assert.deepEqual(judged([killed], [9000]), [['t1 a@x: 01 died 50 ms after the copy before (RFC 1047)'], []])
 })
 
 test('an arrival is read alike in both line forms', () => {

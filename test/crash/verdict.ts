@@ -1,10 +1,12 @@
 /**
  * What a run proves, from the outside ledger alone.
  *
- * Lost: acknowledged, but did not arrive at every recipient. Damaged: arrived with other bytes than were sent.
- * Duplicate: arrived twice at one recipient. One window allows that (RFC 1047): the next hop had taken the message and the
- * instance died before it had recorded so. A duplicate is explained only by a queue process that died before the second
- * arrival, at most `readLagMs` before and no later than `markWindowMs` after the first. Stray: arrived without having been sent.
+ * Lost: acknowledged, but did not arrive at every recipient. Damaged: arrived with other bytes than were sent. Stray: arrived without
+ * having been sent. Duplicate: arrived twice at one recipient, which is explained by one of three, and by nothing else:
+ *   the next hop had taken the message and the instance died before it had recorded so (RFC 1047): a queue process died before the second
+ *     arrival, at most `readLagMs` before and no later than `markWindowMs` after the first;
+ *   the next hop's answer to the first copy was lost;
+ *   the client's answer was lost, and it sent the message again: that explains one more copy for each time.
  */
 
 import type { Arrival, Incident, OutsideLedger } from './outside-ledger.ts'
@@ -17,6 +19,8 @@ export interface Verdict {
   readonly damaged: readonly string[]
   readonly stray: readonly string[]
   readonly duplicates: number
+  /** Those with a reason, and the reason. */
+  readonly explained: readonly string[]
   readonly unexplained: readonly string[]
 }
 
@@ -31,6 +35,7 @@ export const readLagMs = 250
 
 export function judge(ledger: OutsideLedger): Verdict {
   const byDelivery = groupArrivals(ledger.arrivals)
+  const incidents = sortIncidents(ledger.incidents)
   const acked = [...ledger.messages.values()].filter((message) => message.ackedAt !== undefined)
   const lost = acked.flatMap((message) =>
     message.recipients
@@ -39,20 +44,20 @@ export function judge(ledger: OutsideLedger): Verdict {
   )
   const stray: string[] = []
   const damaged: string[] = []
+  const explained: string[] = []
   const unexplained: string[] = []
-  let duplicates = 0
   for (const [delivery, arrivals] of byDelivery) {
     const message = ledger.messages.get((arrivals[0] as Arrival).token)
     if (message === undefined) stray.push(delivery)
     else if (arrivals.some((arrival) => arrival.hash !== message.hash)) damaged.push(delivery)
-    for (let index = 1; index < arrivals.length; index++) {
-      duplicates++
-      const [first, second] = [arrivals[index - 1] as Arrival, arrivals[index] as Arrival]
-      if (!ledger.incidents.some((incident) => explains(incident, first, second))) unexplained.push(delivery)
+    for (const reason of reasonsFor(arrivals, incidents)) {
+      if (reason === undefined) unexplained.push(delivery)
+      else explained.push(`${delivery}: ${reason}`)
     }
   }
   const counts = { sent: ledger.messages.size, acked: acked.length, arrived: byDelivery.size }
-  return { ...counts, lost, damaged, stray, duplicates, unexplained }
+  const duplicates = explained.length + unexplained.length
+  return { ...counts, lost, damaged, stray, duplicates, explained, unexplained }
 }
 
 export function holds(verdict: Verdict): boolean {
@@ -64,14 +69,51 @@ export function deliveryKey(token: string, recipient: string): string {
   return `${token} ${recipient}`
 }
 
+interface SortedIncidents {
+  readonly deaths: readonly Incident[]
+  /** By token. */
+  readonly unanswered: ReadonlyMap<string, readonly Incident[]>
+  readonly sentAgain: ReadonlyMap<string, readonly Incident[]>
+}
+
+function sortIncidents(incidents: readonly Incident[]): SortedIncidents {
+  const ofKind = (kind: Incident['kind']) => incidents.filter((incident) => incident.kind === kind)
+  const byToken = (kind: Incident['kind']) => Map.groupBy(ofKind(kind), ({ target }) => target)
+  const deaths = incidents.filter((incident) => mayCostCopies(incident))
+  return { deaths, unanswered: byToken('unanswered'), sentAgain: byToken('sent-again') }
+}
+
 /**
  * An edge keeps no mail and delivers none, nor does control or the parent: their deaths make no second copy of what was
  * acknowledged once.
  */
-function explains(incident: Incident, first: Arrival, second: Arrival): boolean {
-  if (/^(?:[ec]\d+|up)$/.test(incident.target)) return false
-  const sinceFirst = incident.at - first.at
-  return sinceFirst >= -readLagMs && sinceFirst <= markWindowMs && incident.at <= second.at
+function mayCostCopies({ kind, target }: Incident): boolean {
+  return kind !== 'unanswered' && kind !== 'sent-again' && !/^(?:[ec]\d+|up)$/.test(target)
+}
+
+/** One for each copy of a delivery after the first, in order. */
+function reasonsFor(arrivals: readonly Arrival[], incidents: SortedIncidents): readonly (string | undefined)[] {
+  const token = (arrivals[0] as Arrival).token
+  const again = [...(incidents.sentAgain.get(token) ?? [])]
+  const unanswered = incidents.unanswered.get(token) ?? []
+  return arrivals.slice(1).map((second, index) => {
+    const first = arrivals[index] as Arrival
+    if (unanswered.some(({ at }) => at === first.at)) return 'the next hop’s answer to the copy before was lost'
+    const death = incidents.deaths.find((incident) => isInWindow(incident, first, second))
+    if (death !== undefined) return `${deathText(death)} ${death.at - first.at} ms after the copy before (RFC 1047)`
+    if (again[0] === undefined || again[0].at > second.at) return undefined
+    again.shift()
+    return 'the client’s answer was lost, and it sent the message again'
+  })
+}
+
+function deathText({ kind, target }: Incident): string {
+  return kind === 'orphan' ? `${target} had ended with its parent` : `${target} died`
+}
+
+function isInWindow({ at }: Incident, first: Arrival, second: Arrival): boolean {
+  const sinceFirst = at - first.at
+  return sinceFirst >= -readLagMs && sinceFirst <= markWindowMs && at <= second.at
 }
 
 function groupArrivals(arrivals: readonly Arrival[]): Map<string, Arrival[]> {

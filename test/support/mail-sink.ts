@@ -23,6 +23,8 @@ export interface MailSinkOptions {
   refuse?(recipient: string): string | undefined
   /** How long the reply to the final dot is held back; a client that goes away meanwhile has not been heard. */
   pauseMs?(recipients: readonly string[]): number
+  /** Called after `received`: true where the reply to the final dot is lost, with the connection. */
+  unanswered?(mail: ReceivedMail): boolean
   readonly port?: number
 }
 
@@ -150,8 +152,10 @@ class Session {
   }
 
   #take(data: Buffer): void {
-    this.#options.received({ sender: this.#sender, recipients: this.#recipients, data, at: Date.now() })
-    this.#answer('250 2.0.0 taken')
+    const mail = { sender: this.#sender, recipients: this.#recipients, data, at: Date.now() }
+    this.#options.received(mail)
+    if (this.#options.unanswered?.(mail) === true) this.#socket.resetAndDestroy()
+    else this.#answer('250 2.0.0 taken')
   }
 }
 
