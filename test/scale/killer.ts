@@ -1,7 +1,6 @@
 /**
- * Death at chosen steps of a scaling: waits until the plan is at a step, then sends SIGKILL to a process that plays a part in it, or has the
- * kernel destroy the connections mail is handed over by, so that answers are lost. Whoever runs `qmq up` starts it again when it dies; here
- * this file does. Nothing else helps.
+ * Death at chosen steps of a scaling: waits until the plan is at a step, then sends SIGKILL to a process that plays a part in it.
+ * Whoever runs `qmq up` starts it again when it dies; here this file does. Nothing else helps.
  *
  * Steps and parts are taken in turn from a shuffled list, so that many runs meet every pair; a step that had passed before it was seen is
  * made up for at once, and the report says at which step each kill really came.
@@ -10,14 +9,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Seeded } from '../crash/load.ts'
 import type { OutsideLedger } from '../crash/outside-ledger.ts'
-import { gone, run } from '../support/child.ts'
+import { gone } from '../support/child.ts'
 import type { Cluster } from '../support/cluster.ts'
 import { type ProcessEntry, processTree } from '../support/process-tree.ts'
-import { tool } from '../support/tools.ts'
 import { type PlanWatch, type Sight, type Step, steps } from './plan-watch.ts'
 
-/** `source` leaves, `target` takes over, `wire` is between them, `other` is a bystander. */
-export const parts = ['source', 'target', 'wire', 'control', 'edge', 'up', 'other'] as const
+/** `source` leaves, `target` takes over, `other` is a bystander. */
+export const parts = ['source', 'target', 'control', 'edge', 'up', 'other'] as const
 export type Part = (typeof parts)[number]
 
 export interface Kill {
@@ -26,25 +24,29 @@ export interface Kill {
   readonly target: string
 }
 
-const wantedSteps: readonly Step[] = ['cordoned', 'quiescing', 'moving', 'empty', 'sealing', 'sealed']
-const lookAgainMs = 5
-/** A step that does not come is not waited for longer than this. */
-const stepWaitMs = 10_000
+export const wantedSteps: readonly Step[] = ['cordoned', 'quiescing', 'moving', 'empty', 'sealing', 'sealed']
 const growPauseMsMax = 500
 const backTimeoutMs = 60_000
 
+/** Who may die, and what is done where `qmq up` has. */
+export interface Victims {
+  readonly cluster: Cluster
+  readonly watch: PlanWatch
+  readonly ledger: OutsideLedger
+  /** Undefined for one that is being started again. */
+  pidOf(id: string): number | undefined
+  /** Until the cluster is at work again. */
+  untilBack(timeoutMs: number): Promise<void>
+}
+
 export class Killer {
   readonly kills: Kill[] = []
-  readonly #cluster: Cluster
-  readonly #watch: PlanWatch
-  readonly #ledger: OutsideLedger
+  readonly #victims: Victims
   readonly #random: Seeded
   readonly #deck: (readonly [Step, Part])[] = []
 
-  constructor(cluster: Cluster, watch: PlanWatch, ledger: OutsideLedger, seed: number) {
-    this.#cluster = cluster
-    this.#watch = watch
-    this.#ledger = ledger
+  constructor(victims: Victims, seed: number) {
+    this.#victims = victims
     this.#random = new Seeded(seed)
   }
 
@@ -52,9 +54,11 @@ export class Killer {
   async during(count: number, isOver: () => boolean): Promise<void> {
     const drawn = Array.from({ length: count }, () => this.#draw())
     for (const [step, part] of drawn.sort(([one], [other]) => steps.indexOf(one) - steps.indexOf(other))) {
-      const sight = await this.#reach(step, isOver)
+      await this.#victims.watch.reach(step, isOver)
+      // Not always at the very beginning of the step.
+      await sleep(this.#random.below(60))
       if (isOver()) return
-      await this.#kill(part, sight)
+      await this.#kill(part, await this.#victims.watch.look())
     }
   }
 
@@ -69,7 +73,7 @@ export class Killer {
   /** One process of any part, now. */
   async once(): Promise<void> {
     const [, part] = this.#draw()
-    await this.#kill(part, await this.#watch.look())
+    await this.#kill(part, await this.#victims.watch.look())
   }
 
   #draw(): readonly [Step, Part] {
@@ -80,44 +84,21 @@ export class Killer {
     return this.#deck.pop() as readonly [Step, Part]
   }
 
-  async #reach(step: Step, isOver: () => boolean): Promise<Sight> {
-    const deadline = performance.now() + stepWaitMs
-    for (;;) {
-      const sight = await this.#watch.look()
-      const isThere = sight.plan !== undefined && steps.indexOf(sight.step) >= steps.indexOf(step)
-      if (isThere || isOver() || performance.now() > deadline) {
-        // Not always at the very beginning of the step.
-        await sleep(this.#random.below(60))
-        return await this.#watch.look()
-      }
-      await sleep(lookAgainMs)
-    }
-  }
-
   async #kill(part: Part, sight: Sight): Promise<void> {
-    if (part === 'wire') return await this.#cutWire(sight)
+    const { cluster, ledger } = this.#victims
     const target = this.#targetOf(part, sight)
-    const pid = target === 'up' ? this.#cluster.child.pid : this.#pidOf(target)
+    const pid = target === 'up' ? cluster.child.pid : this.#victims.pidOf(target)
     if (pid === undefined) return
     const orphans = target === 'up' ? processTree(pid).slice(1) : []
-    this.#ledger.incident({ kind: 'kill', target, at: Date.now() })
+    ledger.incident({ kind: 'kill', target, at: Date.now() })
     process.kill(pid, 'SIGKILL')
     this.kills.push({ step: sight.step, part, target })
     if (target !== 'up') return
     const deaths = orphans.map((orphan) => this.#recordDeath(orphan))
-    await this.#cluster.child.finished
-    this.#cluster.restart()
-    await this.#cluster.untilReady(backTimeoutMs)
+    await cluster.child.finished
+    cluster.restart()
+    await this.#victims.untilBack(backTimeoutMs)
     await Promise.all(deaths)
-  }
-
-  /** Costs nobody a second copy, so it is no incident that would explain one. */
-  async #cutWire(sight: Sight): Promise<void> {
-    const target = this.#targetOf('target', sight)
-    const port = sight.layout.instances.find(({ id }) => id === target)?.handoverPort
-    if (port === undefined) return
-    await run(tool('ss'), ['-K', 'state', 'established', `dport = :${port} or sport = :${port}`])
-    this.kills.push({ step: sight.step, part: 'wire', target })
   }
 
   #targetOf(part: Part, { layout, plan }: Sight): string {
@@ -130,19 +111,14 @@ export class Killer {
     return pick(part === 'source' ? plan.leaving : plan.targets)
   }
 
-  /** Undefined for one that is being started again. */
-  #pidOf(id: string): number | undefined {
-    return processTree(this.#cluster.child.pid).find(({ command }) => instanceIn(command) === id)?.pid
-  }
-
   /** The parent's children end after it, each in its own time; that is the moment that explains a duplicate. */
   async #recordDeath(orphan: ProcessEntry): Promise<void> {
     if (!(await gone(orphan.pid, backTimeoutMs))) throw new Error(`${orphan.command} outlived its parent`)
-    this.#ledger.incident({ kind: 'orphan', target: instanceIn(orphan.command) ?? 'unknown', at: Date.now() })
+    this.#victims.ledger.incident({ kind: 'orphan', target: instanceIn(orphan.command) ?? 'unknown', at: Date.now() })
   }
 }
 
 /** `... --id 01 ...` */
-function instanceIn(command: string): string | undefined {
+export function instanceIn(command: string): string | undefined {
   return / --id (\S+)/.exec(command)?.[1]
 }

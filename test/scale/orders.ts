@@ -4,8 +4,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Cluster } from '../support/cluster.ts'
-import type { PlanWatch } from './plan-watch.ts'
+import type { ScaleWorld } from './scale-world.ts'
 
 export const pool = 'CUSTOMER_1'
 
@@ -21,12 +20,17 @@ export interface Order {
 
 const againMs = 500
 
-export async function scaleTo(cluster: Cluster, watch: PlanWatch, count: number, patienceMs: number): Promise<Order> {
+export async function scaleTo(
+  world: Pick<ScaleWorld, 'order' | 'watch'>,
+  count: number,
+  patienceMs: number,
+): Promise<Order> {
   const begun = performance.now()
   const complaints: string[] = []
   for (let tries = 1; ; tries++) {
-    const finished = await cluster.qmq(['scale', `${pool}=${count}`, '--yes', '--reason', 'a test', '-o', 'json'])
-    const { layout, plan } = await watch.look()
+    const verb = ['scale', `${pool}=${count}`, '--yes', '--reason', 'a test', '-o', 'json']
+    const finished = await world.order(verb, tries)
+    const { layout, plan } = await world.watch.look()
     const takers = layout.instances.filter((instance) => instance.pool === pool && instance.standing === 'active')
     const all = layout.instances.filter((instance) => instance.pool === pool)
     const isSo = plan === undefined && takers.length === count && all.length === count

@@ -1,12 +1,13 @@
 /**
  * What step a scaling is at, as a bystander sees it: the layout in the state directory, and what instances say of themselves at the hub.
  *
- * Only looks; nothing of the cluster waits for it. Goes on over the death of `qmq up`.
+ * Only looks, and asks what an operator may ask; nothing of the cluster waits for it. Goes on over the death of `qmq up`.
  */
 
-import { stateKey } from '../../services/contract/coordination.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Coordination, type Json, operationSubject, stateKey } from '../../services/contract/coordination.ts'
 import type { DrainPlan, Layout } from '../../services/contract/layout.ts'
-import type { DrainProgress, InstanceState } from '../../services/contract/operations.ts'
+import type { DrainProgress, InstanceState, OperationName } from '../../services/contract/operations.ts'
 import { EmbeddedCoordination } from '../../services/runtime/embedded-coordination.ts'
 import { dialHub } from '../../services/runtime/embedded-socket.ts'
 import { SystemClock } from '../../services/runtime/system-clock.ts'
@@ -23,18 +24,29 @@ export interface Sight {
 }
 
 const redialMs = 100
+const lookAgainMs = 5
+/** A step that does not come is not waited for longer than this. */
+const stepWaitMs = 10_000
+const answerTimeoutMs = 10_000
+/** One that was killed comes back. */
+const askTries = 60
+const askAgainMs = 500
+
+/** Of the host that the state directory is on. */
+export function hubOf(state: string): Coordination {
+  return new EmbeddedCoordination({ clock: new SystemClock(), dial: () => dialHub(`${state}/qmq.sock`), redialMs })
+}
 
 export class PlanWatch {
   readonly #state: string
   readonly #disk = new SystemDisk()
-  readonly #coordination: EmbeddedCoordination
+  readonly #coordination: Coordination
   readonly #states = new Map<string, InstanceState>()
   #last: Layout | undefined
 
-  constructor(state: string) {
+  constructor(state: string, coordination: Coordination) {
     this.#state = state
-    const dial = () => dialHub(`${state}/qmq.sock`)
-    this.#coordination = new EmbeddedCoordination({ clock: new SystemClock(), dial, redialMs })
+    this.#coordination = coordination
     this.#coordination.watch('state/', ({ key, entry }) => {
       if (entry === undefined) this.#states.delete(key)
       else this.#states.set(key, entry.value as unknown as InstanceState)
@@ -43,6 +55,34 @@ export class PlanWatch {
 
   stateOf(id: string): InstanceState | undefined {
     return this.#states.get(stateKey(id))
+  }
+
+  /** The control process that says so and has the newest term. */
+  leader(): string | undefined {
+    const terms = [...this.#states.values()].flatMap(({ id, control }) =>
+      control?.fence === undefined ? [] : [{ id, fence: control.fence }],
+    )
+    return terms.sort((one, other) => other.fence - one.fence)[0]?.id
+  }
+
+  /** Until an instance answers; rejects where it never does. */
+  async ask(id: string, operation: OperationName, value: Json): Promise<Json> {
+    for (let tries = 1; ; tries++) {
+      const result = await this.#coordination.request(operationSubject(id, operation), value, answerTimeoutMs)
+      if (result.kind === 'reply') return result.value
+      if (tries === askTries) throw new Error(`${id} does not answer ${operation}: ${JSON.stringify(result)}`)
+      await sleep(askAgainMs)
+    }
+  }
+
+  /** Until a plan is at `step`, or past it; or it does not come, or is over. */
+  async reach(step: Step, isOver: () => boolean): Promise<void> {
+    const deadline = performance.now() + stepWaitMs
+    while (!isOver() && performance.now() < deadline) {
+      const sight = await this.look()
+      if (sight.plan !== undefined && steps.indexOf(sight.step) >= steps.indexOf(step)) return
+      await sleep(lookAgainMs)
+    }
   }
 
   async look(): Promise<Sight> {

@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import type { QueuedMessage } from '../../services/contract/operations.ts'
 import { OutsideLedger } from '../crash/outside-ledger.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
+import { Fuse, newFuses, talliesOf } from './fuse.ts'
 import { holdsScale, judgeScale, type ScaleEvidence, type ScaleVerdict } from './scale-verdict.ts'
 
 function queuedMessage(id: string, instance: string, address: string, attempts: number, dueAt: number): QueuedMessage {
@@ -32,6 +33,7 @@ function sound(context: TestContext): ScaleEvidence & { readonly ledger: Outside
     receipts: [{ plan: 'P', instance: '04', messages: 1, digest: 'd', verified: true }],
     left: ['P 04'],
     balanced: true,
+    cuts: talliesOf(newFuses()),
   }
 }
 
@@ -100,4 +102,40 @@ test('a receipt that does not verify, is missing, or has a twin that disagrees; 
   assert.deepEqual(problems([receipt, { ...receipt, digest: 'other' }]), ['P 04: two receipts that disagree'])
   assert.equal(faulty(context, { balanced: false }).balanced, false)
   assert.ok(holdsScale(judgeScale({ ...sound(context), receipts: [receipt, receipt] })), 'the same twice')
+})
+
+test('a copy whose answer was lost stays queued or comes again', (context) => {
+  const evidence = sound(context)
+  evidence.ledger.incident({ kind: 'unanswered', target: 't1', at: 100 })
+  const verdict = judgeScale(evidence)
+  assert.deepEqual(verdict.settledUnanswered, ['t1 a@x'])
+  assert.ok(!holdsScale(verdict))
+  const still = [...evidence.queued, queuedMessage('ID1', '01', 'a@x', 1, 400_000)]
+  assert.ok(holdsScale(judgeScale({ ...evidence, queued: still })), 'it is to be delivered again')
+  evidence.ledger.arrived({ token: 't1', recipient: 'a@x', hash: 'h', at: 9000 })
+  const again = judgeScale(evidence)
+  assert.ok(holdsScale(again))
+  assert.deepEqual(again.explained, ['t1 a@x: the next hop’s answer to the copy before was lost'])
+})
+
+test('what a client sent again waits twice, under two ids', (context) => {
+  const queued = ['ID2', 'ID3'].map((id) => queuedMessage(id, '01', 'a@x', 1, 400_000))
+  const tokens = new Map([...sound(context).tokens, ['ID3', 't2']])
+  assert.ok(holdsScale(judgeScale({ ...sound(context), queued, tokens })))
+})
+
+test('answers that were to be lost, and none was', (context) => {
+  const fuses = newFuses()
+  fuses.intake.arm(1)
+  assert.equal(fuses.intake.blows(2), false)
+  faulty(context, { cuts: talliesOf(fuses) })
+  assert.equal(fuses.intake.blows(0), false, 'no answer')
+  assert.equal(fuses.intake.blows(2), true)
+  const verdict = judgeScale({ ...sound(context), cuts: talliesOf(fuses) })
+  assert.ok(holdsScale(verdict))
+  assert.deepEqual(verdict.cuts.intake, { armed: 1, lost: 2 })
+  const fuse = new Fuse()
+  fuse.arm(0)
+  fuse.disarm()
+  assert.equal(fuse.blows(1), false)
 })

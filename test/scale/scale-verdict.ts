@@ -3,13 +3,15 @@
  * the receipts.
  *
  * Lost: acknowledged, neither arrived nor queued anywhere. Queued twice: pending at two instances at once, which nothing excuses.
- * Duplicates are judged as in `crash/verdict.ts`: only the death of a queue process in the window of RFC 1047 explains one. Changed: a
- * deferred recipient that has another due time than before without an attempt that was due, or fewer attempts.
+ * Duplicates are judged as in `crash/verdict.ts`, each with its reason. Settled unanswered: the next hop's answer was lost, and yet the
+ * recipient counts as delivered. Changed: a deferred recipient that has another due time than before without an attempt that was due, or
+ * fewer attempts. Nothing was cut: answers were to be lost and none was, so that the run shows nothing of it.
  */
 
 import type { QueuedMessage } from '../../services/contract/operations.ts'
 import type { OutsideLedger } from '../crash/outside-ledger.ts'
 import { deliveryKey, judge } from '../crash/verdict.ts'
+import type { CutTallies } from './fuse.ts'
 
 /** A deferred recipient as an instance listed it. */
 export interface Deferral {
@@ -33,16 +35,17 @@ export interface ScaleEvidence {
   readonly ledger: OutsideLedger
   /** Tokens by message id. */
   readonly tokens: ReadonlyMap<string, string>
-  /** Every home's journal at the end, instances that left included. */
+  /** What every instance has in its queue, those that left included: as they say while they run, or by their journals. */
   readonly queued: readonly QueuedMessage[]
   /** Seen, and seen again a while later, before instances left. */
   readonly deferrals: readonly Deferral[]
-  /** When the last journal was read. */
+  /** When the last queue was looked at. */
   readonly endedAt: number
   readonly receipts: readonly ReceiptCheck[]
   /** `plan instance` of everybody who left. */
   readonly left: readonly string[]
   readonly balanced: boolean
+  readonly cuts: CutTallies
 }
 
 export interface ScaleVerdict {
@@ -55,7 +58,9 @@ export interface ScaleVerdict {
   readonly damaged: readonly string[]
   readonly stray: readonly string[]
   readonly duplicates: number
+  readonly explained: readonly string[]
   readonly unexplained: readonly string[]
+  readonly settledUnanswered: readonly string[]
   readonly queuedTwice: readonly string[]
   /** Deferred recipients compared with how they stood before. */
   readonly deferralsKept: number
@@ -63,47 +68,73 @@ export interface ScaleVerdict {
   readonly receipts: number
   readonly receiptProblems: readonly string[]
   readonly balanced: boolean
+  readonly cuts: CutTallies
 }
 
 export function judgeScale(evidence: ScaleEvidence): ScaleVerdict {
-  const { ledger, receipts, balanced } = evidence
-  const { sent, acked, arrived, lost, damaged, stray, duplicates, unexplained } = judge(ledger)
-  const waiting = pendingOf(evidence)
-  const queuedTwice = [...waiting].filter(([, places]) => places.length > 1).map(([key, places]) => `${key} ${places}`)
+  const { ledger, receipts, balanced, cuts } = evidence
+  const { lost, ...judged } = judge(ledger)
+  const pending = pendingIn(evidence)
+  const waiting = new Set(pending.map(({ delivery }) => delivery))
   const { changed, compared } = changesOf(evidence)
   return {
-    ...{ sent, acked, arrived, queued: waiting.size },
+    ...judged,
+    queued: waiting.size,
     lost: lost.filter((delivery) => !waiting.has(delivery)),
-    ...{ damaged, stray, duplicates, unexplained, queuedTwice },
+    settledUnanswered: settledUnanswered(ledger, waiting),
+    queuedTwice: queuedTwice(pending),
     deferralsKept: compared - changed.length,
     changed,
     receipts: receipts.length,
     receiptProblems: receiptProblemsOf(evidence),
     balanced,
+    cuts,
   }
 }
 
 export function holdsScale(verdict: ScaleVerdict): boolean {
-  const { lost, damaged, stray, unexplained, queuedTwice, changed, receiptProblems, balanced } = verdict
-  const faults = [lost, damaged, stray, unexplained, queuedTwice, changed, receiptProblems]
-  return balanced && faults.every((list) => list.length === 0)
+  const { lost, damaged, stray, unexplained, settledUnanswered, queuedTwice, changed, receiptProblems } = verdict
+  const faults = [lost, damaged, stray, unexplained, settledUnanswered, queuedTwice, changed, receiptProblems]
+  return verdict.balanced && !wasNothingCut(verdict.cuts) && faults.every((list) => list.length === 0)
 }
 
-/** Where each acknowledged delivery waits, by token and recipient. */
-function pendingOf({ queued, tokens }: ScaleEvidence): ReadonlyMap<string, readonly string[]> {
-  const places = new Map<string, string[]>()
-  for (const { id, instance, recipients } of queued) {
+export function wasNothingCut(cuts: CutTallies): boolean {
+  const all = Object.values(cuts)
+  return all.some(({ armed }) => armed > 0) && all.every(({ lost }) => lost === 0)
+}
+
+/** An acknowledged recipient in a queue. */
+interface Pending {
+  readonly id: string
+  readonly delivery: string
+  readonly instance: string
+}
+
+function pendingIn({ queued, tokens }: ScaleEvidence): readonly Pending[] {
+  return queued.flatMap(({ id, instance, recipients }) => {
     const token = tokens.get(id)
-    if (token === undefined) continue
-    for (const { address, status } of recipients) {
-      if (status === 'delivered') continue
-      const key = deliveryKey(token, address)
-      const known = places.get(key)
-      if (known === undefined) places.set(key, [instance])
-      else known.push(instance)
-    }
-  }
-  return places
+    const open = token === undefined ? [] : recipients.filter(({ status }) => status !== 'delivered')
+    return open.map(({ address }) => ({ id, instance, delivery: deliveryKey(token ?? '', address) }))
+  })
+}
+
+/** What a client sent again is another message, with an id of its own. */
+function queuedTwice(pending: readonly Pending[]): readonly string[] {
+  const places = Map.groupBy(pending, ({ id, delivery }) => `${id} ${delivery}`)
+  return [...places.values()]
+    .filter((found) => found.length > 1)
+    .map((found) => `${found[0]?.delivery} ${found.map(({ instance }) => instance)}`)
+}
+
+/** A copy whose answer was lost, of which no other came, and which nobody means to deliver again. */
+function settledUnanswered({ incidents, arrivals, messages }: OutsideLedger, waiting: ReadonlySet<string>): string[] {
+  const lost = new Set(incidents.flatMap(({ kind, target, at }) => (kind === 'unanswered' ? [`${target} ${at}`] : [])))
+  if (lost.size === 0) return []
+  const last = new Map(arrivals.map((arrival) => [deliveryKey(arrival.token, arrival.recipient), arrival]))
+  return [...last].flatMap(([delivery, { token, at }]) => {
+    const isOwed = messages.get(token)?.ackedAt !== undefined
+    return isOwed && lost.has(`${token} ${at}`) && !waiting.has(delivery) ? [delivery] : []
+  })
 }
 
 function changesOf({ queued, deferrals, endedAt }: ScaleEvidence): {

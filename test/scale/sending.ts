@@ -1,6 +1,7 @@
 /**
  * Mail for a scaling run, by several SMTP clients: a number of messages as fast as they are taken, or a load that goes on until it is
- * stopped. Nobody retries; what became of a message without a reply is for the verdict to find out.
+ * stopped. Nobody retries; what became of a message without a reply is for the verdict to find out. Only where the fuse says that a 250 is
+ * lost, on its last inch, the client goes away and sends the message again, as a client does: the edge said it, so it is owed all the same.
  *
  * The outside ledger learns of a message before it is sent and of its 250 after that was read; the id of the 250 is kept here, because the
  * cluster's own records speak of ids and the ledger of tokens.
@@ -9,7 +10,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { bodyOf, Seeded } from '../crash/load.ts'
 import { hashOf, type OutsideLedger } from '../crash/outside-ledger.ts'
-import { MailClient } from '../support/mail-client.ts'
+import { MailClient, type OutgoingMail } from '../support/mail-client.ts'
+import type { Fuse } from './fuse.ts'
 import { addressOf, type Kind, recipientsFor, sender } from './letters.ts'
 
 const clientPauseAfterBreakMs = 30
@@ -18,16 +20,18 @@ export class Sending {
   readonly #port: number
   readonly #ledger: OutsideLedger
   readonly #run: string
+  readonly #fuse: Fuse
   /** Tokens by message id. */
   readonly tokens = new Map<string, string>()
   #count = 0
   #working: Promise<void>[] = []
   #stopped = false
 
-  constructor(port: number, ledger: OutsideLedger, seed: number) {
+  constructor(port: number, ledger: OutsideLedger, seed: number, fuse: Fuse) {
     this.#port = port
     this.#ledger = ledger
     this.#run = `${process.pid}-${seed}`
+    this.#fuse = fuse
   }
 
   /** `messages` small ones to `kind`; resolves when each has had its reply or lost its connection. */
@@ -85,11 +89,26 @@ export class Sending {
     const recipients = kinds.map(addressOf)
     const header = `From: <${sender}>\r\nTo: <${recipients[0]}>\r\nX-Token: ${token}\r\nSubject: load\r\n\r\n`
     this.#ledger.sent({ token, recipients, hash: hashOf(body), sentAt: Date.now() })
-    const reply = await client.send({ sender, recipients, data: Buffer.from(header + body, 'latin1') })
-    if (reply.code !== 250) return
+    const mail = { sender, recipients, data: Buffer.from(header + body, 'latin1') }
+    if (!(await this.#isAcked(client, mail, token)) || !this.#fuse.blows(1)) return
+    client.destroy()
+    this.#ledger.incident({ kind: 'sent-again', target: token, at: Date.now() })
+    const next = await MailClient.connect(this.#port)
+    try {
+      await this.#isAcked(next, mail, token)
+    } finally {
+      next.destroy()
+    }
+    throw new Error('the connection is gone')
+  }
+
+  async #isAcked(client: MailClient, mail: OutgoingMail, token: string): Promise<boolean> {
+    const reply = await client.send(mail)
+    if (reply.code !== 250) return false
     const id = / qp ([0-9A-Z]{26})\b/.exec(reply.text)?.[1]
     if (id === undefined) throw new Error(`a 250 without an id: ${reply.text}`)
     this.tokens.set(id, token)
     this.#ledger.acked(token, Date.now())
+    return true
   }
 }

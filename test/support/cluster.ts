@@ -127,8 +127,9 @@ export class Cluster {
     return { finished, answer: last === '' ? undefined : parseLast(last) }
   }
 
-  async qmq(verb: readonly string[]): Promise<Finished> {
-    const where = ['--conf', this.confFile, '--state', this.state]
+  /** `state`: where the command looks, on a host of its own. */
+  async qmq(verb: readonly string[], state = this.state): Promise<Finished> {
+    const where = ['--conf', this.confFile, '--state', state]
     return await run(process.execPath, [program, ...verb, ...where])
   }
 
