@@ -82,7 +82,10 @@ test('a second copy after an answer that was lost: only of that message, that co
   assert.deepEqual(judged([again], [150]), [[], ['t1 a@x']], 'it came before')
   assert.deepEqual(judged([{ ...again, target: 't2' }], [9000]), [[], ['t1 a@x']], 'another message')
   const killed: Incident = { kind: 'kill', target: '01', at: 150 }
-  assert.deepEqual(judged([killed], [9000]), [['t1 a@x: 01 died 50 ms after the copy before (RFC 1047)'], []])
+  const window = 'the copy before was there (RFC 1047)'
+  assert.deepEqual(judged([killed], [9000]), [[`t1 a@x: 01 died 50 ms after ${window}`], []])
+  const orphan: Incident = { kind: 'orphan', target: '01', at: 90 }
+  assert.deepEqual(judged([orphan], [9000]), [[`t1 a@x: 01 had ended with its parent 10 ms before ${window}`], []])
 })
 
 test('an arrival is read alike in both line forms', () => {

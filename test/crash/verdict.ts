@@ -100,15 +100,17 @@ function reasonsFor(arrivals: readonly Arrival[], incidents: SortedIncidents): r
     const first = arrivals[index] as Arrival
     if (unanswered.some(({ at }) => at === first.at)) return 'the next hop’s answer to the copy before was lost'
     const death = incidents.deaths.find((incident) => isInWindow(incident, first, second))
-    if (death !== undefined) return `${deathText(death)} ${death.at - first.at} ms after the copy before (RFC 1047)`
+    if (death !== undefined) return `${deathText(death, first)} (RFC 1047)`
     if (again[0] === undefined || again[0].at > second.at) return undefined
     again.shift()
     return 'the client’s answer was lost, and it sent the message again'
   })
 }
 
-function deathText({ kind, target }: Incident): string {
-  return kind === 'orphan' ? `${target} had ended with its parent` : `${target} died`
+/** A death a little before what the next hop read is that of a process that had written it. */
+function deathText({ kind, target, at }: Incident, first: Arrival): string {
+  const when = at < first.at ? `${first.at - at} ms before` : `${at - first.at} ms after`
+  return `${target} ${kind === 'orphan' ? 'had ended with its parent' : 'died'} ${when} the copy before was there`
 }
 
 function isInWindow({ at }: Incident, first: Arrival, second: Arrival): boolean {

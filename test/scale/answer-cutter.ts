@@ -63,7 +63,7 @@ function join(client: Socket, { port, fuse, counter }: Wire, sockets: Set<Socket
   ] as const) {
     sockets.add(socket)
     socket.setNoDelay(true)
-    socket.on('error', () => other.resetAndDestroy())
+    socket.on('error', () => reset(other))
     socket.on('close', () => {
       sockets.delete(socket)
       other.destroySoon()
@@ -74,9 +74,15 @@ function join(client: Socket, { port, fuse, counter }: Wire, sockets: Set<Socket
   client.on('data', (piece) => pass(piece, client, server))
   server.on('data', (piece) => {
     if (!fuse.blows(count(piece))) return pass(piece, server, client)
-    client.resetAndDestroy()
-    server.resetAndDestroy()
+    reset(client)
+    reset(server)
   })
+}
+
+/** Node cannot reset what is being shut down: it takes the handle for closed, and the process never ends. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
 }
 
 function pass(piece: Buffer, from: Socket, to: Socket): void {

@@ -24,6 +24,9 @@ export interface Kill {
   readonly target: string
 }
 
+/** What a list has of each: the death of the parent is that of everybody, and costs as much time as several others. */
+const timesEach: Readonly<Record<Part, number>> = { source: 2, target: 2, control: 2, edge: 2, up: 1, other: 2 }
+
 export const wantedSteps: readonly Step[] = ['cordoned', 'quiescing', 'moving', 'empty', 'sealing', 'sealed']
 const growPauseMsMax = 500
 const backTimeoutMs = 60_000
@@ -78,7 +81,9 @@ export class Killer {
 
   #draw(): readonly [Step, Part] {
     if (this.#deck.length === 0) {
-      const all = wantedSteps.flatMap((step) => parts.map((part) => [step, part] as const))
+      const all = wantedSteps.flatMap((step) =>
+        parts.flatMap((part) => Array.from({ length: timesEach[part] }, () => [step, part] as const)),
+      )
       while (all.length > 0) this.#deck.push(...all.splice(this.#random.below(all.length), 1))
     }
     return this.#deck.pop() as readonly [Step, Part]
