@@ -18,6 +18,8 @@ export interface Heard {
 }
 
 const tries = 60
+/** Of what `qmq up` has said last. */
+const toldCharactersMax = 3000
 
 export async function statusOf(cluster: Cluster): Promise<Heard> {
   const { finished, answer } = await cluster.ask(['status'])
@@ -29,7 +31,8 @@ export async function statusOf(cluster: Cluster): Promise<Heard> {
 export async function untilStatus(cluster: Cluster, what: string, wanted: (heard: Heard) => boolean): Promise<Heard> {
   let heard = await statusOf(cluster)
   for (let round = 0; round < tries && !wanted(heard); round++) heard = await statusOf(cluster)
-  assert.ok(wanted(heard), `${what}: ${heard.finished.stdout}${heard.finished.stderr}`)
+  const said = `${heard.finished.stdout}${heard.finished.stderr}`
+  assert.ok(wanted(heard), `${what}: ${said}${cluster.child.stderr.slice(-toldCharactersMax)}`)
   return heard
 }
 
