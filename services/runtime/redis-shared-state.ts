@@ -160,7 +160,7 @@ class Link {
   readonly #deadlineMs: number
   readonly #client: ScriptedClient
   readonly #lost: (why: string) => void
-  #socket: net.Socket | undefined
+  #wire: net.Socket | undefined
 
   constructor(clock: Clock, access: RedisAccess, deadlineMs: number, lost: (why: string) => void) {
     this.#clock = clock
@@ -169,8 +169,8 @@ class Link {
     this.#lost = lost
     this.calls = new PendingCalls(clock, { ...callLimits, deadlineMs }, lost)
     this.#client = scriptedClient(access.tls !== undefined, () => {
-      this.#socket = guarded(dial(access))
-      return this.#socket
+      this.#wire = wireTo(access)
+      return guarded(secured(this.#wire, access))
     })
     this.#client.on('error', (error: unknown) => lost(errorText(error)))
     this.#client.on('close', () => lost('connection closed'))
@@ -200,10 +200,14 @@ class Link {
     return this.#client[script](...words)
   }
 
-  /** At once: what the server has not read yet is dropped. */
+  /**
+   * At once: what the server has not read yet is dropped. Without a reset the kernel would go on sending it, and a server that was cut off
+   * would do it when the network heals, after what the next link has told it.
+   */
   end(): void {
+    if (this.#wire?.connecting === false) this.#wire.resetAndDestroy()
+    else this.#wire?.destroy()
     this.#client.disconnect()
-    this.#socket?.destroy()
   }
 }
 
@@ -240,13 +244,17 @@ function connectorOf(dialled: () => net.Socket) {
   }
 }
 
-function dial({ host, port, tls: secure }: RedisAccess): net.Socket {
-  const address = { host, port, noDelay: true, keepAlive: true }
-  if (secure === undefined) return net.connect(address)
+function wireTo({ host, port }: RedisAccess): net.Socket {
+  return net.connect({ host, port, noDelay: true, keepAlive: true })
+}
+
+function secured(wire: net.Socket, { host, tls: secure }: RedisAccess): net.Socket {
+  if (secure === undefined) return wire
   const { authority, certificate, key } = secure
   return tls.connect({
-    ...address,
-    ...(net.isIP(host) === 0 ? { servername: host } : {}),
+    socket: wire,
+    // Without a name the certificate is checked against the address.
+    ...(net.isIP(host) === 0 ? { servername: host } : { host }),
     ...(authority === undefined ? {} : { ca: authority }),
     ...(certificate === undefined ? {} : { cert: certificate }),
     ...(key === undefined ? {} : { key }),

@@ -1,0 +1,32 @@
+/** A Redis server on another host, and a network that parts it from here: what was given up stays given up when the network heals. */
+
+import assert from 'node:assert/strict'
+import { it } from 'node:test'
+import { NetworkHosts } from '../support/network-hosts.ts'
+import { RedisServer } from '../support/redis-server.ts'
+import { haveTools } from '../support/tools.ts'
+import { answerOf, known, redisClient, sleep, until } from './clients.ts'
+
+const contents = ['one', 'two', 'three', 'four', 'five', 'six']
+/** Longer than the kernel waits until it sends again what had no answer. */
+const sentAgainMs = 4000
+
+it('a content that nobody could take while the server was cut off is still there afterwards', async (test) => {
+  if (!(await haveTools(test, ['ip', 'redis-server']))) return
+  const hosts = NetworkHosts.make(test, 1)
+  const host = hosts.address(1)
+  const redis = await RedisServer.start(test, { starter: hosts.starter(1), host })
+  const access = async () => ({ host, port: redis.port })
+  const { state } = redisClient(test, redis.port, { access, deadlineMs: 300 })
+  await until(() => state.reach === 'cluster')
+  await known((answered) => state.keepContents(contents, 60_000, answered))
+  hosts.cutOff()
+  const takes = contents.map((id) => answerOf<ReadonlySet<string>>((answered) => state.takeContents([id], answered)))
+  for (const answer of await Promise.all(takes)) assert.equal(answer.kind, 'gone')
+  await until(() => state.reach === 'process')
+  hosts.rejoin()
+  await until(() => state.reach === 'cluster')
+  await sleep(sentAgainMs)
+  const left = await known<ReadonlySet<string>>((answered) => state.takeContents(contents, answered))
+  assert.deepEqual([...left].toSorted(), contents.toSorted())
+})
