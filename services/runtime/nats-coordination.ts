@@ -286,6 +286,7 @@ export class NatsCoordination implements Coordination {
   /** First listens, then reads, so that nothing falls in between. */
   #listen(link: NatsLink, standing: Standing): void {
     const { prefix, watch } = standing
+    watch.begin()
     const isExact = prefix !== '' && !prefix.endsWith('/')
     standing.unsubscribe = bucketsOf(prefix).map((bucket) => {
       const subject = isExact ? changeSubject(bucket, prefix) : changeSubject(bucket)
