@@ -89,7 +89,10 @@ export class NetworkHosts {
 
   #remove(): void {
     const commands = [['link', 'del', this.#name]]
-    for (let number = 1; number <= this.count; number++) commands.push(['netns', 'del', this.#host(number)])
+    for (let number = 1; number <= this.count; number++) {
+      // A namespace lives on for as long as a process of it does, and its cable with it.
+      commands.push(['link', 'del', this.#cable(number)], ['netns', 'del', this.#host(number)])
+    }
     for (const command of commands) quietly(() => ip(...command))
   }
 
