@@ -13,15 +13,15 @@ interface Named {
 }
 
 /** The cluster of a context, undefined where it is one of this host, or in words why neither can be. */
-export function chosenRemote(
+export async function chosenRemote(
   named: Named,
   verb: Verb,
   contextsFile: string | undefined,
-): RemoteCluster | string | undefined {
+): Promise<RemoteCluster | string | undefined> {
   if (verb.placeless === true || contextsFile === undefined) return undefined
   const { context, conf, state } = named
   if (context === undefined && (verb.remote !== true || conf !== undefined || state !== undefined)) return undefined
-  const { current, clusters } = readContexts(contextsFile)
+  const { current, clusters } = await readContexts(contextsFile)
   const name = context ?? current
   if (name === '') return undefined
   if (verb.remote !== true) return `qmq ${verb.name} works on the state of a cluster on this host alone`

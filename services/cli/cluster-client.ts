@@ -11,11 +11,10 @@ import type { InstanceState, OperationName } from '../contract/operations.ts'
 import { readStateRecord } from '../contract/state-record.ts'
 import { errorText } from '../protocol/failure.ts'
 import { EmbeddedCoordination } from '../runtime/embedded-coordination.ts'
-import { dialHub } from '../runtime/embedded-socket.ts'
+import { dialHub, socketName } from '../runtime/embedded-socket.ts'
 import { homeOwner } from '../runtime/home-lock.ts'
 import { below, type CoordinationLinks, openCoordination } from '../runtime/open-coordination.ts'
 import { layoutAbsent, layoutFileName, readLayoutFile, type TierKind } from '../runtime/tier-layout.ts'
-import { socketName } from '../runtime/tier-process.ts'
 import type { Context } from './verb.ts'
 
 const requestTimeoutMs = 10_000
@@ -38,28 +37,30 @@ type Heard =
   /** Nothing is known of the instances, for this reason, in words for the user. */
   | { readonly kind: 'unheard'; readonly why: string }
 
+/** Why the running cluster does not want us; undefined where it does, or where there is none. */
+interface Refused {
+  why: string | undefined
+}
+
+/** This host's hub. */
+interface Near {
+  readonly coordination: Coordination
+  readonly refused: Refused
+}
+
 export class ClusterClient {
   readonly layout: Layout
   readonly #state: string
   readonly #near: Coordination
   readonly #links: CoordinationLinks
-  /** Why the running cluster does not want us; undefined where it does, or where there is none. */
-  #refusal: string | undefined
+  readonly #refused: Refused
 
-  private constructor(context: Context, layout: Layout) {
-    const { world, state } = context
+  private constructor(state: string, layout: Layout, near: Near, links: CoordinationLinks) {
     this.layout = layout
     this.#state = state
-    this.#near = new EmbeddedCoordination({
-      clock: world.clock,
-      dial: () => dialHub(`${state}/${socketName}`),
-      onLost: (_why, refusal) => {
-        this.#refusal = refusal
-      },
-    })
-    const { coordination: spec } = layout
-    const client = spec === undefined ? 'operator' : commandName(state, spec)
-    this.#links = openCoordination({ world, state, spec, client, makesBuckets: false, near: this.#near })
+    this.#near = near.coordination
+    this.#refused = near.refused
+    this.#links = links
   }
 
   /** Rejects, in words for the user, where there is no layout that can be read. */
@@ -68,7 +69,11 @@ export class ClusterClient {
     const layout = await readLayoutFile(world.disk, `${state}/${layoutFileName}`)
     if (layout === layoutAbsent) throw new Error(`no cluster in ${state}: ${layoutFileName} ${layout}`)
     if (typeof layout === 'string') throw new Error(`${state}/${layoutFileName} cannot be used: ${layout}`)
-    return new ClusterClient(context, layout)
+    const { coordination: spec } = layout
+    const client = spec === undefined ? 'operator' : commandName(state, spec)
+    const near = nearOf(context)
+    const choice = { world, state, spec, client, makesBuckets: false, near: near.coordination }
+    return new ClusterClient(state, layout, near, await openCoordination(choice))
   }
 
   get places(): readonly Place[] {
@@ -107,7 +112,7 @@ export class ClusterClient {
       result = await link.request(operationSubject(id, operation), value, timeoutMs)
       if (result.kind !== 'no-responder') return result
     }
-    return this.#refusal === undefined ? result : { kind: 'refused', why: this.#refusal }
+    return this.#refused.why === undefined ? result : { kind: 'refused', why: this.#refused.why }
   }
 
   async #sharedEntries(): Promise<readonly Entry[] | undefined> {
@@ -115,7 +120,8 @@ export class ClusterClient {
   }
 
   #whyUnheard(): string {
-    if (this.#refusal !== undefined) return `the running cluster refuses this command: ${this.#refusal}`
+    const { why } = this.#refused
+    if (why !== undefined) return `the running cluster refuses this command: ${why}`
     const { trouble } = this.#links
     const also = trouble === undefined ? '' : `, and NATS cannot be reached: ${trouble.why}`
     try {
@@ -130,6 +136,15 @@ export class ClusterClient {
   close(): void {
     this.#links.close()
   }
+}
+
+function nearOf({ world, state }: Context): Near {
+  const refused: Refused = { why: undefined }
+  const dial = () => dialHub(`${state}/${socketName}`)
+  const onLost = (_why: string, refusal: string | undefined) => {
+    refused.why = refusal
+  }
+  return { coordination: new EmbeddedCoordination({ clock: world.clock, dial, onLost }), refused }
 }
 
 async function entriesOf(link: Coordination): Promise<readonly Entry[] | undefined> {

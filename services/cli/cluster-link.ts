@@ -43,14 +43,23 @@ export class ClusterLink {
   readonly #links: CoordinationLinks
   #relay: LayoutRelay | undefined
 
-  constructor(context: Context, spec: NatsSpec) {
-    const { world, state } = context
+  private constructor(context: Context, links: CoordinationLinks) {
     this.#context = context
-    const onLink = (trouble: Trouble | undefined) => this.#say(trouble)
-    this.#links = openCoordination({
+    this.#links = links
+  }
+
+  static async open(context: Context, spec: NatsSpec): Promise<ClusterLink> {
+    const { world, state } = context
+    let link: ClusterLink | undefined
+    const onLink = (trouble: Trouble | undefined) => {
+      if (link !== undefined) link.#say(trouble)
+    }
+    const links = await openCoordination({
       ...{ world, state, spec, onLink },
       ...{ client: 'up', makesBuckets: true, near: undefined },
     })
+    link = new ClusterLink(context, links)
+    return link
   }
 
   /** The plan that fits what is in force elsewhere, or what is on disk where nobody says. */

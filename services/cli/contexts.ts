@@ -6,7 +6,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { errorCode, errorText } from '../protocol/failure.ts'
-import { readYaml, writeYaml } from '../settings/yaml-document.ts'
 import type { RemoteCluster } from './verb.ts'
 
 export interface Contexts {
@@ -25,8 +24,8 @@ export function addressOf(text: string): { readonly host: string; readonly port:
   return { host: parts[1] ?? parts[2] ?? '', port }
 }
 
-/** None where there is no file. Throws, naming the file, where it is wrong. */
-export function readContexts(file: string): Contexts {
+/** None where there is no file: the usual case, in which YAML is not even loaded. Rejects, naming the file, where it is wrong. */
+export async function readContexts(file: string): Promise<Contexts> {
   let text: string
   try {
     text = fs.readFileSync(file, 'utf8')
@@ -34,6 +33,7 @@ export function readContexts(file: string): Contexts {
     if (errorCode(error) === 'ENOENT') return { current: '', clusters: [] }
     throw new Error(`${file} cannot be read: ${errorText(error)}`)
   }
+  const { readYaml } = await import('../settings/yaml-document.ts')
   const reading = readYaml(text)
   if (!reading.ok) {
     const [problem] = reading.problems
@@ -44,7 +44,8 @@ export function readContexts(file: string): Contexts {
   return { current: String(current), clusters }
 }
 
-export function writeContexts(file: string, { current, clusters }: Contexts): void {
+export async function writeContexts(file: string, { current, clusters }: Contexts): Promise<void> {
+  const { writeYaml } = await import('../settings/yaml-document.ts')
   const contexts = Object.fromEntries(
     clusters.map(({ name, host, port, ca, certificate, key }) => {
       const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`

@@ -8,8 +8,7 @@
 import fs from 'node:fs'
 import { nobodyLeads } from '../contract/cluster-status.ts'
 import { errorText } from '../protocol/failure.ts'
-import { RpcClient, type RpcFailure, type RpcTarget } from '../runtime/rpc-client.ts'
-import { loadDefinition, serviceIn } from '../runtime/rpc-definition.ts'
+import type { RpcClient, RpcFailure, RpcTarget } from '../runtime/rpc-client.ts'
 import type { RpcTls } from '../runtime/rpc-identity.ts'
 import { layoutAbsent, layoutFileName, readLayoutFile } from '../runtime/tier-layout.ts'
 import { addressOf } from './contexts.ts'
@@ -35,21 +34,26 @@ interface Door {
   readonly target: RpcTarget
 }
 
+type MakeClient = (target: RpcTarget, service: ControlService) => RpcClient
+
 export class ControlClient {
   readonly #context: Context
+  readonly #make: MakeClient
   readonly #doors: readonly Door[]
   readonly #clients = new Map<string, RpcClient>()
   #door = 0
 
-  private constructor(context: Context, doors: readonly Door[]) {
+  private constructor(context: Context, doors: readonly Door[], make: MakeClient) {
     this.#context = context
     this.#doors = doors
+    this.#make = make
   }
 
   /** Rejects, in words for the user, where there is nobody to speak to. */
   static async open(context: Context): Promise<ControlClient> {
     const { remote } = context
-    return new ControlClient(context, remote === undefined ? await localDoors(context) : [remoteDoor(remote)])
+    const doors = remote === undefined ? await localDoors(context) : [remoteDoor(remote)]
+    return new ControlClient(context, doors, await loadMaker())
   }
 
   async ask<Reply>(service: ControlService, method: string, request: object): Promise<Asked<Reply>> {
@@ -126,14 +130,20 @@ export class ControlClient {
     ])
     const known = this.#clients.get(key)
     if (known !== undefined) return known
-    const client = new RpcClient(
-      door.target,
-      serviceIn(loadDefinition(...definition), `qmq.v1.${service}`),
-      messageBytesMax,
-    )
+    const client = this.#make(door.target, service)
     this.#clients.set(key, client)
     return client
   }
+}
+
+/** gRPC takes its time to load, and most commands need none. */
+async function loadMaker(): Promise<MakeClient> {
+  const [{ RpcClient: Client }, { loadDefinition, serviceIn }] = await Promise.all([
+    import('../runtime/rpc-client.ts'),
+    import('../runtime/rpc-definition.ts'),
+  ])
+  const services = loadDefinition(...definition)
+  return (target, service) => new Client(target, serviceIn(services, `qmq.v1.${service}`), messageBytesMax)
 }
 
 /** Nobody answered: another one may. */

@@ -10,45 +10,16 @@ import os from 'node:os'
 import path from 'node:path'
 import { errorText } from '../protocol/failure.ts'
 import { keepAwake } from '../runtime/keep-awake.ts'
-import { silentLog } from '../runtime/log.ts'
+import { silentLog } from '../runtime/silent-log.ts'
 import { systemWorld } from '../runtime/system-world.ts'
-import { writeYaml } from '../settings/yaml-document.ts'
 import { chosenRemote } from './chosen-cluster.ts'
 import { type CommonOptions, parseCommandLine } from './command-line.ts'
 import { softwareVersion } from './software.ts'
 import { userTerminal } from './user-terminal.ts'
 import type { Context, ExitCode, RemoteCluster, Verb } from './verb.ts'
-import { auditVerb } from './verbs/audit.ts'
-import { caVerbs } from './verbs/ca.ts'
-import { checkVerb } from './verbs/check.ts'
-import { completionVerb } from './verbs/completion.ts'
-import { contextVerbs } from './verbs/context.ts'
-import { instanceVerbs } from './verbs/drain.ts'
-import { drillVerbs } from './verbs/drill.ts'
-import { natsVerbs } from './verbs/nats.ts'
-import { ordersVerb } from './verbs/orders.ts'
-import { planVerbs } from './verbs/plan.ts'
-import { queueVerbs } from './verbs/queue.ts'
-import { receiptVerb } from './verbs/receipt.ts'
-import { redisAclVerb } from './verbs/redis.ts'
-import { runVerb } from './verbs/run.ts'
-import { scaleVerb } from './verbs/scale.ts'
-import { sendVerb } from './verbs/send.ts'
-import { statusVerb } from './verbs/status.ts'
-import { topVerb } from './verbs/top.ts'
-import { traceVerb } from './verbs/trace.ts'
-import { upVerb } from './verbs/up.ts'
-import { versionVerb } from './verbs/version.ts'
+import { verbsFor } from './verb-table.ts'
 
-const verbs: readonly Verb[] = [
-  ...[upVerb, runVerb, statusVerb, topVerb, sendVerb, scaleVerb],
-  ...[...instanceVerbs, ...planVerbs, ...queueVerbs],
-  ...[traceVerb, auditVerb, receiptVerb, ordersVerb, checkVerb],
-  ...[...drillVerbs, ...contextVerbs, ...natsVerbs, redisAclVerb, ...caVerbs],
-  ...[completionVerb(() => verbs), versionVerb],
-]
-
-function contextOf(common: CommonOptions, remote: RemoteCluster | undefined): Context {
+function contextOf(common: CommonOptions, remote: RemoteCluster | undefined, writeText: WriteText): Context {
   const world = systemWorld(silentLog)
   const confFile = common.conf ?? 'conf-qmq'
   return {
@@ -60,7 +31,7 @@ function contextOf(common: CommonOptions, remote: RemoteCluster | undefined): Co
     ...(contextsFile === undefined ? {} : { contextsFile }),
     ...(user === undefined ? {} : { user }),
     ...(terminal === undefined ? {} : { terminal }),
-    print: (text) => process.stdout.write(common.output === 'yaml' ? yamlOf(text) : `${text}\n`),
+    print: (text) => process.stdout.write(writeText(text)),
     complain: (text) => process.stderr.write(`${text}\n`),
     sleep: (delayMs) =>
       new Promise((resolve) => {
@@ -79,20 +50,26 @@ function accountName(): string | undefined {
 }
 
 /** The cluster of a context, or why there is none. */
-function remoteOf(common: CommonOptions, verb: Verb): RemoteCluster | string | undefined {
+async function remoteOf(common: CommonOptions, verb: Verb): Promise<RemoteCluster | string | undefined> {
   try {
-    return chosenRemote(common, verb, contextsFile)
+    return await chosenRemote(common, verb, contextsFile)
   } catch (error) {
     return errorText(error)
   }
 }
 
+type WriteText = (text: string) => string
+
 /** Verbs know JSON alone; each text of it becomes a document. */
-function yamlOf(text: string): string {
-  try {
-    return `---\n${writeYaml(JSON.parse(text))}`
-  } catch {
-    return `${text}\n`
+async function textWriter({ output }: CommonOptions): Promise<WriteText> {
+  if (output !== 'yaml') return (text) => `${text}\n`
+  const { writeYaml } = await import('../settings/yaml-document.ts')
+  return (text) => {
+    try {
+      return `---\n${writeYaml(JSON.parse(text))}`
+    } catch {
+      return `${text}\n`
+    }
   }
 }
 
@@ -101,10 +78,12 @@ function isLost({ conf, state }: CommonOptions): boolean {
 }
 
 async function runCommand(): Promise<ExitCode> {
-  const chosen = await parseCommandLine(process.argv.slice(2), verbs, softwareVersion())
+  const argv = process.argv.slice(2)
+  const chosen = await parseCommandLine(argv, await verbsFor(argv), softwareVersion())
   if (chosen.kind === 'done') return chosen.exit
-  const remote = remoteOf(chosen.common, chosen.verb)
-  const context = contextOf(chosen.common, typeof remote === 'string' ? undefined : remote)
+  const remote = await remoteOf(chosen.common, chosen.verb)
+  const writeText = await textWriter(chosen.common)
+  const context = contextOf(chosen.common, typeof remote === 'string' ? undefined : remote, writeText)
   if (typeof remote === 'string') {
     context.complain(`qmq: ${remote}`)
     return 2

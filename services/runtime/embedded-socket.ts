@@ -18,6 +18,9 @@ const messageBytesMax = 16 * 1024 * 1024
 /** Bytes waiting for one slow reader before it is cut off. */
 const backlogBytesMax = 64 * 1024 * 1024
 
+/** Of the hub, in the state directory. */
+export const socketName = 'qmq.sock'
+
 export interface HubListener {
   close(): Promise<void>
 }

@@ -36,6 +36,3 @@ export function openLog(options: {
     flush: () => lines.flush(),
   }
 }
-
-/** A log for commands that speak to a person themselves. */
-export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} }

@@ -4,7 +4,8 @@
  * With NATS the hub stays: the parent of a host's processes hears from them, and commands on that host reach them, with every
  * server gone. What all hosts share (leases, the layout, everybody's state) is in NATS alone; a process announces itself on both.
  * NATS gone is said once, with the reason, and once when it is back; everything goes on meanwhile by the last layout on disk.
- * Credentials are read at each attempt to connect, so that new ones need no restart, and are in no message.
+ * Credentials are read at each attempt to connect, so that new ones need no restart, and are in no message. What speaks NATS takes its
+ * time to load, and is loaded only where servers are named.
  */
 
 import type { Coordination } from '../contract/coordination.ts'
@@ -12,7 +13,6 @@ import type { NatsSpec } from '../contract/layout.ts'
 import type { Trouble } from '../contract/operations.ts'
 import { errorCode } from '../protocol/failure.ts'
 import { readFileIfThere } from './durable-file.ts'
-import { NatsCoordination } from './nats-coordination.ts'
 import type { LinkAuthentication } from './nats-link.ts'
 import type { Timer, World } from './world.ts'
 
@@ -44,14 +44,15 @@ export interface CoordinationChoice {
 /** It is back once it has been there for longer than a heartbeat: a store that answers every other call is none. */
 const steadyMs = 1500
 
-export function openCoordination(choice: CoordinationChoice): CoordinationLinks {
+export async function openCoordination(choice: CoordinationChoice): Promise<CoordinationLinks> {
   const { spec, near } = choice
-  if (spec !== undefined) return openNats(choice, spec)
+  if (spec !== undefined) return await openNats(choice, spec)
   if (near === undefined) throw new Error('no coordination is named')
   return { shared: near, all: [near], trouble: undefined, close: () => near.close() }
 }
 
-function openNats(choice: CoordinationChoice, spec: NatsSpec): CoordinationLinks {
+async function openNats(choice: CoordinationChoice, spec: NatsSpec): Promise<CoordinationLinks> {
+  const { NatsCoordination } = await import('./nats-coordination.ts')
   const { world, client, near, makesBuckets, onLink } = choice
   let trouble: Trouble | undefined
   let steady: Timer | undefined

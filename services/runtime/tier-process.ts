@@ -26,7 +26,7 @@ import { drilledLinks } from './drilled-coordination.ts'
 import { Drills } from './drills.ts'
 import { EmbeddedCoordination } from './embedded-coordination.ts'
 import { hasParentChannel, parentChannel } from './embedded-ipc.ts'
-import { dialHub } from './embedded-socket.ts'
+import { dialHub, socketName } from './embedded-socket.ts'
 import { lockHome } from './home-lock.ts'
 import { claimAgainMs, HomeOwner } from './home-owner.ts'
 import { hostIdentity } from './host-identity.ts'
@@ -88,7 +88,6 @@ const redialMs = 1000
 const leaveMsMax = 300
 /** The last replies of a failed instance leave within this. */
 const fatalGraceMs = 100
-export const socketName = 'qmq.sock'
 
 /** Runs until the process exits. */
 export async function runTierProcess(parts: TierProcessParts): Promise<void> {
@@ -152,7 +151,7 @@ class TierProcess {
     this.#home = found.home
     await this.#world.disk.makeDirectory(found.home)
     this.#intake = new LayoutIntake({ world: this.#world, state, home: found.home })
-    const coordination = this.#coordinate(found.layout)
+    const coordination = await this.#coordinate(found.layout)
     await this.#lock(found.home)
     if (tier === 'queue') await this.#own(found.home)
     await this.#keep(found.layout)
@@ -213,13 +212,13 @@ class TierProcess {
     this.#world = { ...this.#world, disk: ownedDisk(disk, () => owner.mayAct()) }
   }
 
-  #coordinate({ coordination: spec }: Layout): Coordination {
+  async #coordinate({ coordination: spec }: Layout): Promise<Coordination> {
     const { clock } = this.#world
     const { state, id } = this.#parts
     const near = hasParentChannel()
       ? new EmbeddedCoordination({ clock, dial: parentChannel, onLost: (why) => this.#stop(`parent lost: ${why}`) })
       : new EmbeddedCoordination({ clock, dial: () => dialHub(`${state}/${socketName}`), redialMs })
-    const opened = openCoordination({ world: this.#world, state, spec, client: id, makesBuckets: false, near })
+    const opened = await openCoordination({ world: this.#world, state, spec, client: id, makesBuckets: false, near })
     this.#links = drilledLinks(opened, this.#drills)
     for (const link of this.#links.all) {
       link.watch(layoutKey, (change) => {

@@ -1,7 +1,7 @@
 /** What a verb is given, for tests that call its parts in this process: what is said is kept. */
 
 import type { Context } from '../../services/cli/verb.ts'
-import { silentLog } from '../../services/runtime/log.ts'
+import { silentLog } from '../../services/runtime/silent-log.ts'
 import { systemWorld } from '../../services/runtime/system-world.ts'
 import type { Conf } from '../../services/settings/conf.ts'
 import { readConf } from '../../services/settings/conf-qmq.ts'

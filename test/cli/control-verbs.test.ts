@@ -299,7 +299,7 @@ describe('contexts', () => {
       assert.equal(await verb('add', [name], options), 2, name)
     }
     fs.writeFileSync(file, 'contexts:\n  prod: { address: "no" }\n')
-    assert.throws(() => verb('ls', []), /contexts.yaml: context prod: address is not HOST:PORT/)
+    await assert.rejects(verb('ls', []), /contexts.yaml: context prod: address is not HOST:PORT/)
   })
 
   it('lead to a control process elsewhere, with the rights of our certificate', async (test) => {

@@ -155,10 +155,10 @@ for (const { name, path: program } of natsPrograms()) {
   describe(`rights on ${name}`, () => {
     it('every role against every operation', async (t) => {
       const place = await stage(t, program)
-      const control = openCoordination({
+      const { shared: control } = await openCoordination({
         ...{ world: place.context.world, state: place.context.state, spec: place.spec },
         ...{ client: 'c1', makesBuckets: true, near: undefined },
-      }).shared
+      })
       t.after(() => control.close())
       for (const key of ['state/99', 'state/01', 'lease/x'])
         assert.equal((await control.put(key, 1)).kind === 'written', key === 'lease/x', key)
@@ -198,15 +198,16 @@ for (const { name, path: program } of natsPrograms()) {
 
     it('each client does its work with its own key: records, states, watches, questions and long answers', async (t) => {
       const place = await stage(t, program)
-      const open = (client: string, makesBuckets = false): NatsCoordination => {
+      const open = async (client: string, makesBuckets = false): Promise<NatsCoordination> => {
         const { world, state } = place.context
-        const links = openCoordination({ world, state, spec: place.spec, client, makesBuckets, near: undefined })
+        const links = await openCoordination({ world, state, spec: place.spec, client, makesBuckets, near: undefined })
         t.after(() => links.close())
         return links.shared as NatsCoordination
       }
-      const up = open('up', true)
+      const up = await open('up', true)
       assert.equal((await up.create('layout', { epoch: 1 })).kind, 'written')
-      const [control, tier, operator, viewer] = [open('c1', true), open('00'), open('operator'), open('viewer')]
+      const [control, tier] = [await open('c1', true), await open('00')]
+      const [operator, viewer] = [await open('operator'), await open('viewer')]
       assert.equal((await control.create('lease/control', 'c1')).kind, 'written')
       const seen: unknown[] = []
       tier.watch('layout', ({ entry }) => seen.push(entry?.value))

@@ -4,8 +4,8 @@ import { type ClientHttp2Session, connect } from 'node:http2'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { listenHandover } from '../../services/runtime/handover-server.ts'
-import { silentLog } from '../../services/runtime/log.ts'
 import { serverWindowBytes } from '../../services/runtime/rpc-windows.ts'
+import { silentLog } from '../../services/runtime/silent-log.ts'
 
 const standardWindowBytes = 65_535
 

@@ -38,18 +38,18 @@ interface Parts {
   readonly input: Input
 }
 
-function withFile(run: (parts: Parts) => ExitCode): Verb['run'] {
-  return (context, input) => {
+function withFile(run: (parts: Parts) => Promise<ExitCode> | ExitCode): Verb['run'] {
+  return async (context, input) => {
     const { contextsFile: file } = context
     if (file === undefined) {
       context.complain('there is no home directory to keep contexts in: set HOME or XDG_CONFIG_HOME')
-      return Promise.resolve(1)
+      return 1
     }
-    return Promise.resolve(run({ context, file, known: readContexts(file), name: input.words[0] ?? '', input }))
+    return await run({ context, file, known: await readContexts(file), name: input.words[0] ?? '', input })
   }
 }
 
-function add({ context, file, known, name, input }: Parts): ExitCode {
+async function add({ context, file, known, name, input }: Parts): Promise<ExitCode> {
   const address = addressOf(textOption(input, 'address') ?? '')
   const [ca, certificate, key] = ['ca', 'cert', 'key'].map((option) => textOption(input, option))
   if (!contextNamePattern.test(name)) context.complain(`${name} is no name: letters, digits, dots and dashes`)
@@ -59,16 +59,16 @@ function add({ context, file, known, name, input }: Parts): ExitCode {
   } else {
     const files = { ca: path.resolve(ca), certificate: path.resolve(certificate), key: path.resolve(key) }
     const others = known.clusters.filter((cluster) => cluster.name !== name)
-    writeContexts(file, { ...known, clusters: [...others, { name, ...address, ...files }] })
+    await writeContexts(file, { ...known, clusters: [...others, { name, ...address, ...files }] })
     context.print(context.output === 'json' ? JSON.stringify({ name, ...address, ...files }) : `${name} is in ${file}`)
     return 0
   }
   return 2
 }
 
-function use({ context, file, known, name }: Parts): ExitCode {
+async function use({ context, file, known, name }: Parts): Promise<ExitCode> {
   if (name !== '' && !known.clusters.some((cluster) => cluster.name === name)) return unknown(context, known, name)
-  writeContexts(file, { ...known, current: name })
+  await writeContexts(file, { ...known, current: name })
   return 0
 }
 
@@ -87,10 +87,10 @@ function list({ context, known }: Parts): ExitCode {
   return 0
 }
 
-function remove({ context, file, known, name }: Parts): ExitCode {
+async function remove({ context, file, known, name }: Parts): Promise<ExitCode> {
   if (!known.clusters.some((cluster) => cluster.name === name)) return unknown(context, known, name)
   const clusters = known.clusters.filter((cluster) => cluster.name !== name)
-  writeContexts(file, { current: known.current === name ? '' : known.current, clusters })
+  await writeContexts(file, { current: known.current === name ? '' : known.current, clusters })
   return 0
 }
 

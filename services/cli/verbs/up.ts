@@ -73,7 +73,7 @@ async function start(context: Context, input: Input): Promise<ExitCode | Refused
   try {
     const fresh = await planState(context, file.conf)
     const { coordination } = fresh.layout
-    link = coordination === undefined ? undefined : new ClusterLink(context, coordination)
+    link = coordination === undefined ? undefined : await ClusterLink.open(context, coordination)
     const plan = (await link?.meet(fresh, file.conf)) ?? fresh
     const ports = await portsRefused(context.world, context.state, plan.layout)
     if (ports.length > 0) return { why: ports, exit: 1 }

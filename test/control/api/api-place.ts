@@ -2,10 +2,10 @@
 
 import path from 'node:path'
 import { type Api, apiFiles, controlSocketName, startApi } from '../../../services/control/api/api-server.ts'
-import { silentLog } from '../../../services/runtime/log.ts'
 import { RpcClient, type RpcOutcome, type RpcTarget } from '../../../services/runtime/rpc-client.ts'
 import { loadDefinition, serviceIn } from '../../../services/runtime/rpc-definition.ts'
 import type { RpcTls } from '../../../services/runtime/rpc-identity.ts'
+import { silentLog } from '../../../services/runtime/silent-log.ts'
 import { systemWorld } from '../../../services/runtime/system-world.ts'
 import type { Disk } from '../../../services/runtime/world.ts'
 import { type Cleanup, temporaryDirectory } from '../../support/temporary-directory.ts'

@@ -13,7 +13,6 @@ import type { OrderOutcome } from '../../../services/control/control-plane.ts'
 import { ReceiptStore } from '../../../services/control/receipt/receipt-store.ts'
 import { EmbeddedCoordination } from '../../../services/runtime/embedded-coordination.ts'
 import { EmbeddedHub } from '../../../services/runtime/embedded-hub.ts'
-import { silentLog } from '../../../services/runtime/log.ts'
 import {
   ensureClusterKey,
   openSigner,
@@ -22,6 +21,7 @@ import {
   type Verifier,
 } from '../../../services/runtime/signature.ts'
 import { signLayout } from '../../../services/runtime/signed-layout.ts'
+import { silentLog } from '../../../services/runtime/silent-log.ts'
 import { SystemDisk } from '../../../services/runtime/system-disk.ts'
 import type { Clock } from '../../../services/runtime/world.ts'
 import { embeddedPair } from '../../coordination/embedded-pair.ts'
