@@ -126,7 +126,8 @@ export class ClusterClient {
     const also = trouble === undefined ? '' : `, and NATS cannot be reached: ${trouble.why}`
     try {
       const owner = homeOwner(this.#state)
-      if (owner === undefined) return `no \`qmq up\` is running on this state${also}`
+      if (owner === undefined)
+        return `no \`qmq up\` is running on this state: start it, or name another cluster with --context${also}`
       return `\`qmq up\` runs on this state as process ${owner}, but does not answer${also}`
     } catch (error) {
       return `it cannot be seen whether \`qmq up\` is running: ${errorText(error)}${also}`

@@ -11,8 +11,14 @@ import type { Context } from './verb.ts'
 /** Heartbeats come every second; past this a process is stuck. */
 const staleMs = 10_000
 
+export interface Seen {
+  readonly status: ClusterStatus
+  /** Why it may not be all there is, and what can be done. One line each, for the user. */
+  readonly notes: readonly string[]
+}
+
 export interface ClusterSight {
-  look(): Promise<ClusterStatus>
+  look(): Promise<Seen>
   close(): void
 }
 
@@ -25,7 +31,10 @@ export async function openSight(context: Context): Promise<ClusterSight> {
 async function controlSight(context: Context): Promise<ClusterSight> {
   const client = await ControlClient.open(context)
   return {
-    look: async () => (await client.must<{ status: ClusterStatus }>('ClusterService', 'GetStatus', {})).status,
+    look: async () => {
+      const { status } = await client.must<{ status: ClusterStatus }>('ClusterService', 'GetStatus', {})
+      return { status, notes: placeNotes(status) }
+    },
     close: () => client.close(),
   }
 }
@@ -44,11 +53,16 @@ function localSight(context: Context): ClusterSight {
           plans.map(({ plan, why }: { plan: string; why: readonly string[] }) => [plan, why]),
         )
         const view = { layout: client.layout, states, leader: leads?.id, waiting, now: clock.now() }
-        return clusterStatus(view, (state, now) => state === undefined || now - state.at > staleMs)
+        const status = clusterStatus(view, (state, now) => state === undefined || now - state.at > staleMs)
+        return { status, notes: [...(heard.kind === 'heard' ? heard.notes : [heard.why]), ...placeNotes(status)] }
       } finally {
         client.close()
       }
     },
     close: () => {},
   }
+}
+
+function placeNotes({ places }: ClusterStatus): readonly string[] {
+  return places.flatMap(({ id, why }) => (why === '' ? [] : [`${id}: ${why}`]))
 }

@@ -20,6 +20,7 @@ import {
 import { urisIn } from '../contract/identity.ts'
 import type { RpcService } from './rpc-definition.ts'
 import type { RpcSecurity, RpcTls } from './rpc-identity.ts'
+import { plainReason } from './rpc-reason.ts'
 import { shortSocketPath } from './socket-path.ts'
 
 export type RpcTarget =
@@ -55,9 +56,12 @@ const flowControlBytes = 1024 * 1024
 export class RpcClient {
   readonly #client: Client
   readonly #service: RpcService
+  /** For people. */
+  readonly #where: string
 
   constructor(target: RpcTarget, service: RpcService, messageBytesMax: number) {
     this.#service = service
+    this.#where = 'socket' in target ? target.socket : hostAndPort(target)
     this.#client = new Client(addressOf(target), credentialsOf(target), {
       'grpc.max_receive_message_length': messageBytesMax,
       'grpc.max_send_message_length': messageBytesMax,
@@ -83,7 +87,7 @@ export class RpcClient {
         ...([path, requestSerialize, responseDeserialize, request] as const),
         ...([metadataOf(options), callOptions(options)] as const),
         (error, value) => {
-          if (error !== null) resolve({ kind: 'failed', failure: failureOf(error) })
+          if (error !== null) resolve({ kind: 'failed', failure: failureOf(error, this.#where) })
           else resolve({ kind: 'reply', value: value as object, metadata: head })
         },
       )
@@ -107,7 +111,7 @@ export class RpcClient {
       ...([metadataOf(options), callOptions(options)] as const),
     )
     stream.on('data', heard)
-    endOf(stream, ended)
+    endOf(stream, this.#where, ended)
     return () => stream.cancel()
   }
 
@@ -118,7 +122,7 @@ export class RpcClient {
       ...([path, requestSerialize, responseDeserialize] as const),
       ...([metadataOf(options), callOptions(options)] as const),
     )
-    endOf(stream, ended)
+    endOf(stream, this.#where, ended)
     return stream
   }
 
@@ -136,23 +140,25 @@ export class RpcClient {
 /** Error and status come in one turn; the end follows once everything received has been read. */
 function endOf(
   stream: RpcDuplex | ClientReadableStream<object>,
+  where: string,
   ended: (failure: RpcFailure | undefined) => void,
 ): void {
   let failure: RpcFailure | undefined
   stream.on('error', (error: ServiceError) => {
-    failure = failureOf(error)
+    failure = failureOf(error, where)
   })
   stream.on('end', () => ended(failure))
 }
 
 function addressOf(target: RpcTarget): string {
   if ('socket' in target) return `unix:${shortSocketPath(target.socket)}`
-  const { host, port } = target
-  return host.includes(':')
-    ? `ipv6:[${host}]:${port}`
-    : /^[\d.]+$/.test(host)
-      ? `ipv4:${host}:${port}`
-      : `dns:${host}:${port}`
+  const { host } = target
+  const kind = host.includes(':') ? 'ipv6' : /^[\d.]+$/.test(host) ? 'ipv4' : 'dns'
+  return `${kind}:${hostAndPort(target)}`
+}
+
+function hostAndPort({ host, port }: { readonly host: string; readonly port: number }): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
 function credentialsOf(target: RpcTarget): ChannelCredentials {
@@ -225,10 +231,10 @@ function textsOf(metadata: Metadata): Map<string, string> {
   return new Map(texts)
 }
 
-function failureOf(error: ServiceError): RpcFailure {
+function failureOf(error: ServiceError, where: string): RpcFailure {
   return {
     code: status[error.code] ?? 'UNKNOWN',
-    why: error.details,
+    why: plainReason(error.details, where),
     metadata: textsOf(error.metadata ?? new Metadata()),
   }
 }

@@ -28,7 +28,10 @@ test('none, silent, unwilling, and one that answers', async (t) => {
   const context = contextIn(path.join(temporaryDirectory(t), 'state'))
   await writeState(context, await planState(context, conf))
   const none = await hearIn(context)
-  assert.deepEqual(none.heard, { kind: 'unheard', why: 'no `qmq up` is running on this state' })
+  assert.deepEqual(none.heard, {
+    kind: 'unheard',
+    why: 'no `qmq up` is running on this state: start it, or name another cluster with --context',
+  })
   assert.deepEqual(none.asked, { kind: 'no-responder' })
   const lock = lockHome(context.state)
   const why = `\`qmq up\` runs on this state as process ${process.pid}, but does not answer`

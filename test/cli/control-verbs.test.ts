@@ -269,6 +269,15 @@ it('without a control process an order says so, and top shows what there is', as
   await assert.rejects(run(scaleVerb, context, ['A=1']), /no control process runs on .*qmq up/)
   assert.equal(await run(topVerb, context, [], { once: true }), 3)
   assert.match(context.printed[0] ?? '', /nobody leads: 0 queued[\s\S]*\n02 +queue +CUSTOMER_1 +active +lost/)
+  assert.match(context.complaints[0] ?? '', /no `qmq up` is running on this state: start it/)
+  let drawn = ''
+  const write = (text: string): void => {
+    drawn += text
+  }
+  const terminal = { columns: 200, rows: 50, write, ask: () => Promise.resolve('') }
+  const sleep = () => Promise.reject(new Error('seen'))
+  await assert.rejects(run(topVerb, { ...context, terminal, sleep }, []), /seen/)
+  assert.match(drawn, /no `qmq up` is running on this state: start it.*\r\n.*\r\n.*nobody leads/)
 })
 
 describe('contexts', () => {

@@ -59,10 +59,10 @@ async function status(context: Context, input: Input): Promise<ExitCode> {
 async function statusThere(context: Context): Promise<ExitCode> {
   const sight = await openSight(context)
   try {
-    const seen = await sight.look()
-    context.print(context.output === 'json' ? JSON.stringify(seen) : topText(seen))
-    for (const { id, why } of seen.places) if (why !== '') context.complain(`${id}: ${why}`)
-    return seen.healthy ? 0 : 3
+    const { status, notes } = await sight.look()
+    context.print(context.output === 'json' ? JSON.stringify(status) : topText(status))
+    for (const note of notes) context.complain(note)
+    return status.healthy ? 0 : 3
   } finally {
     sight.close()
   }

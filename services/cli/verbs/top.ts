@@ -6,7 +6,7 @@
 
 import type { ClusterStatus, PlaceStatus } from '../../contract/cluster-status.ts'
 import { errorText } from '../../protocol/failure.ts'
-import { openSight } from '../cluster-sight.ts'
+import { openSight, type Seen } from '../cluster-sight.ts'
 import { progressText } from '../plan-progress.ts'
 import { shortDuration, textTable } from '../text-table.ts'
 import type { Context, ExitCode, Input, Verb } from '../verb.ts'
@@ -26,14 +26,15 @@ async function top(context: Context, input: Input): Promise<ExitCode> {
   const sight = await openSight(context)
   try {
     if (terminal === undefined || input.options['once'] === true || context.output === 'json') {
-      const status = await sight.look()
+      const { status, notes } = await sight.look()
       context.print(context.output === 'json' ? JSON.stringify(status) : topText(status))
+      for (const note of notes) context.complain(note)
       return status.healthy ? 0 : 3
     }
     terminal.write('\x1b[2J')
     // Until Ctrl-C ends the process: nothing was changed on the terminal that would have to be put back.
     for (;;) {
-      const text = await sight.look().then(topText, (error: unknown) => `nothing is known now: ${errorText(error)}`)
+      const text = await sight.look().then(liveText, (error: unknown) => `nothing is known now: ${errorText(error)}`)
       terminal.write(drawn(text, terminal.columns, terminal.rows))
       await context.sleep(lookEveryMs)
     }
@@ -46,6 +47,11 @@ async function top(context: Context, input: Input): Promise<ExitCode> {
 function drawn(text: string, columns: number, rows: number): string {
   const lines = text.split('\n').slice(0, rows - 1)
   return `\x1b[H${lines.map((line) => `${line.slice(0, columns - 1)}\x1b[K`).join('\r\n')}\r\n\x1b[J`
+}
+
+/** What is wrong comes before the table, which may be longer than the terminal. */
+function liveText({ status, notes }: Seen): string {
+  return [...notes, ...(notes.length === 0 ? [] : ['']), topText(status)].join('\n')
 }
 
 export function topText(status: ClusterStatus): string {
