@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Json } from '../../services/contract/coordination.ts'
+import type { Coordination, Json } from '../../services/contract/coordination.ts'
 import type { QueuedMessage } from '../../services/contract/operations.ts'
 import type { Receipt } from '../../services/contract/receipt.ts'
 import { checkReceipt } from '../../services/control/receipt/receipt-check.ts'
@@ -85,7 +85,7 @@ export class ScaleWorld implements Victims {
   readonly #seenFiles = new Set<string>()
   #stopping: Promise<void> | undefined
 
-  private constructor(parts: Surroundings, cluster: Cluster) {
+  private constructor(parts: Surroundings, cluster: Cluster, coordination: Coordination) {
     const { options, ledger, fuses, sink, ports, hosts, cutter } = parts
     this.options = options
     this.ledger = ledger
@@ -96,7 +96,7 @@ export class ScaleWorld implements Victims {
     this.#cutter = cutter
     this.cluster = cluster
     this.sending = new Sending(ports.smtp, ledger, options.seed, fuses.client)
-    this.watch = new PlanWatch(cluster.state, hosts?.observe() ?? hubOf(cluster.state))
+    this.watch = new PlanWatch(cluster.state, coordination)
   }
 
   static async start(options: ScaleOptions): Promise<ScaleWorld> {
@@ -115,7 +115,8 @@ export class ScaleWorld implements Victims {
     })
     const cluster = new Cluster(options.directory, conf)
     await hosts?.join(cluster.state)
-    const world = new ScaleWorld({ options, ledger, fuses, sink, ports, hosts, cutter }, cluster)
+    const coordination = (await hosts?.observe()) ?? hubOf(cluster.state)
+    const world = new ScaleWorld({ options, ledger, fuses, sink, ports, hosts, cutter }, cluster, coordination)
     try {
       await world.untilBack(startTimeoutMs)
     } catch (error) {

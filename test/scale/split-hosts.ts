@@ -90,10 +90,11 @@ export class SplitHosts {
   }
 
   /** What this machine sees of the others. */
-  observe(): Coordination {
+  async observe(): Promise<Coordination> {
     const spec = { servers: this.servers, credentials: 'nats' }
     const choice = { world: systemWorld(silentLog), state: this.#directory, spec, client: 'operator', near: undefined }
-    return openCoordination({ ...choice, makesBuckets: false }).shared
+    const { shared } = await openCoordination({ ...choice, makesBuckets: false })
+    return shared
   }
 
   /** Starts control, once `qmq up` has made keys and layout in `state`. */
