@@ -1,6 +1,7 @@
 /** What `qmq status -o json` says of a cluster under test, and waiting until it says what is wanted. */
 
 import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Standing } from '../../services/contract/layout.ts'
 import type { InstanceState } from '../../services/contract/operations.ts'
 import type { Finished } from '../support/child.ts'
@@ -17,7 +18,8 @@ export interface Heard {
   readonly status: Status
 }
 
-const tries = 60
+const patienceMs = 90_000
+const pauseMs = 200
 /** Of what `qmq up` has said last. */
 const toldCharactersMax = 3000
 
@@ -27,10 +29,14 @@ export async function statusOf(cluster: Cluster): Promise<Heard> {
   return { finished, status: answer as Status }
 }
 
-/** Asks again and again; each asking takes its time. */
+/** Asks again and again. */
 export async function untilStatus(cluster: Cluster, what: string, wanted: (heard: Heard) => boolean): Promise<Heard> {
+  const deadline = performance.now() + patienceMs
   let heard = await statusOf(cluster)
-  for (let round = 0; round < tries && !wanted(heard); round++) heard = await statusOf(cluster)
+  while (!wanted(heard) && performance.now() < deadline) {
+    await sleep(pauseMs)
+    heard = await statusOf(cluster)
+  }
   const said = `${heard.finished.stdout}${heard.finished.stderr}`
   assert.ok(wanted(heard), `${what}: ${said}${cluster.child.stderr.slice(-toldCharactersMax)}`)
   return heard
