@@ -161,6 +161,7 @@ class Link {
   readonly #client: ScriptedClient
   readonly #lost: (why: string) => void
   #wire: net.Socket | undefined
+  #ended = false
 
   constructor(clock: Clock, access: RedisAccess, deadlineMs: number, lost: (why: string) => void) {
     this.#clock = clock
@@ -205,7 +206,10 @@ class Link {
    * would do it when the network heals, after what the next link has told it.
    */
   end(): void {
-    if (this.#wire?.connecting === false) this.#wire.resetAndDestroy()
+    if (this.#ended) return
+    this.#ended = this.#wire !== undefined
+    // One that is being closed already is not reset any more.
+    if (this.#wire?.connecting === false && !this.#wire.writableEnded) this.#wire.resetAndDestroy()
     else this.#wire?.destroy()
     this.#client.disconnect()
   }

@@ -5,12 +5,29 @@ import { describe, it } from 'node:test'
 import type { NotedHints } from '../../services/contract/shared-state.ts'
 import { hintName } from '../../services/runtime/shared-state-key.ts'
 import { RedisServer } from '../support/redis-server.ts'
-import { known, reachedClient, sleep } from './clients.ts'
+import { answerOf, known, reachedClient, sleep } from './clients.ts'
 import { hostileSubjects, sharedStateContract } from './contract.ts'
 
 sharedStateContract('a Redis server', async (test) => {
   const { port } = await RedisServer.start(test)
   return { one: await reachedClient(test, port), two: await reachedClient(test, port), pass: sleep }
+})
+
+it('a link on which many calls have waited in vain is ended once', async (test) => {
+  const server = await RedisServer.start(test)
+  const state = await reachedClient(test, server.port, { deadlineMs: 300 })
+  const warnings: string[] = []
+  const warned = ({ name }: Error) => warnings.push(name)
+  process.on('warning', warned)
+  test.after(() => process.off('warning', warned))
+  server.freeze()
+  const asked = Array.from({ length: 40 }, (_, number) =>
+    answerOf<true>((answered) => state.keepContents([`content ${number}`], 1000, answered)),
+  )
+  for (const { kind } of await Promise.all(asked)) assert.equal(kind, 'gone')
+  await sleep(20)
+  assert.deepEqual(warnings, [])
+  server.thaw()
 })
 
 describe('keys on the Redis server', () => {
