@@ -9,6 +9,7 @@
 
 import {
   type Coordination,
+  type Entry,
   type Json,
   layoutKey,
   type Subscription,
@@ -44,8 +45,8 @@ export class LayoutRelay {
 
   /** From now on. A watch tells nothing of a store that is empty: that is looked at here, and by `settle` when it comes back. */
   start(): void {
-    this.#watch ??= this.#parts.shared.watch(layoutKey, ({ key }) => {
-      if (key === layoutKey) this.#settleSoon()
+    this.#watch ??= this.#parts.shared.watch(layoutKey, ({ key, entry }) => {
+      if (key === layoutKey) this.#settleSoon(entry)
     })
     this.#settleSoon()
   }
@@ -54,9 +55,9 @@ export class LayoutRelay {
     this.#watch?.stop()
   }
 
-  /** Looks at the record and does what is due. Never rejects; with the store out of reach nothing is done. */
-  settle(): Promise<void> {
-    this.#turn = this.#turn.then(() => this.#settleNow()).catch((error: unknown) => this.#tell(errorText(error)))
+  /** Looks at the record and does what is due. `told`: what a watch has just heard. Never rejects; with the store out of reach nothing is done. */
+  settle(told?: Entry): Promise<void> {
+    this.#turn = this.#turn.then(() => this.#settleNow(told)).catch((error: unknown) => this.#tell(errorText(error)))
     return this.#turn
   }
 
@@ -76,14 +77,16 @@ export class LayoutRelay {
     }
   }
 
-  #settleSoon(): void {
-    this.settle().catch((error: unknown) => this.#tell(errorText(error)))
+  #settleSoon(told?: Entry): void {
+    this.settle(told).catch((error: unknown) => this.#tell(errorText(error)))
   }
 
-  async #settleNow(): Promise<void> {
+  async #settleNow(told: Entry | undefined): Promise<void> {
     const { shared, judge, follow } = this.#parts
-    const entry = await shared.get(layoutKey).catch(() => null)
-    if (entry === null) return
+    const read = await shared.get(layoutKey).catch(() => null)
+    if (read === null) return
+    // Any of several servers answers, and it may not have yet what the watch was told.
+    const entry = (told?.revision ?? 0) > (read?.revision ?? 0) ? told : read
     if (entry === undefined) return await this.#publish(undefined)
     const judgement = await judge(entry.value)
     if (judgement.kind === 'same') this.#told = ''

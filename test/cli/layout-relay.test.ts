@@ -85,6 +85,21 @@ test('ours is put where nothing is, or what was overtaken, or what no process of
   }
 })
 
+test('a newer one that was told is followed, though a server that lags behind answers with what was there before', async (t) => {
+  const own = await keys(t)
+  const { hub, relay, followed, shared } = stage(own)
+  hub.store.put('layout', signLayout(own.signer, ours))
+  const before = await shared.get('layout')
+  relay.start()
+  await relay.settle()
+  shared.get = async () => before
+  hub.store.put('layout', signLayout(own.signer, { ...ours, epoch: 6 }))
+  while (followed.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  assert.deepEqual(followed, [6])
+  relay.stop()
+  hub.close()
+})
+
 test('a store that is wiped or poisoned later is mended; a host without key follows and mends nothing', async (t) => {
   const own = await keys(t)
   const { hub, relay } = stage(own)

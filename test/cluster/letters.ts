@@ -52,10 +52,15 @@ export class Letters {
     }
   }
 
-  /** Sends no more, and waits until everything accepted has arrived, or will not. */
-  async end(tries = arrivalTries): Promise<LettersVerdict> {
+  /** Sends no more, whatever has become of the run. */
+  async stop(): Promise<void> {
     this.#stopped = true
     await this.#running
+  }
+
+  /** Sends no more, and waits until everything accepted has arrived, or will not. */
+  async end(tries = arrivalTries): Promise<LettersVerdict> {
+    await this.stop()
     let arrived = this.#arrived()
     const missing = () => [...this.#accepted].filter((number) => !arrived.has(number))
     for (let left = tries; left > 0 && missing().length > 0; left--) {

@@ -148,13 +148,17 @@ async function powerCutOne({ nats, meanwhile, order }: Stage): Promise<void> {
 async function powerCutAll(stage: Stage): Promise<void> {
   await stage.order()
   await cutAll(stage)
+  await stage.restartTiers()
+  await stage.meanwhile()
+  await powerOnAll(stage)
 }
 
-/** The servers come back with the layout before the last. */
+/** The servers come back older, and give revisions again that every watcher has seen with other values. */
 async function powerCutOlder(stage: Stage): Promise<void> {
   for (const disk of stage.disks) await disk.sync()
-  await stage.order()
+  for (let order = 0; order < 3; order++) await stage.order()
   await cutAll(stage)
+  await powerOnAll(stage)
 }
 
 /** Longer than a file system waits before it notes down which files there are, shorter than before it writes what is in them. */
@@ -166,20 +170,24 @@ async function powerCutTorn(stage: Stage): Promise<void> {
   await sleep(namesOnlyMs)
   await stage.order()
   await cutAll(stage)
+  await stage.restartTiers()
+  await stage.meanwhile()
+  await powerOnAll(stage)
 }
 
 function epochsIn({ servers }: NatsCluster): string {
   return servers.map(({ storeDirectory }) => storedEpoch(storeDirectory)).join(', ')
 }
 
-async function cutAll({ nats, meanwhile, restartTiers, say }: Stage): Promise<void> {
-  const before = epochsIn(nats)
+async function cutAll({ nats, meanwhile, say }: Stage): Promise<void> {
+  say(`epochs in the stores before the cut: ${epochsIn(nats)}`)
   await Promise.all(nats.servers.map((server) => server.cutPower()))
   await meanwhile()
-  await restartTiers()
-  await meanwhile()
+}
+
+async function powerOnAll({ nats, say }: Stage): Promise<void> {
   await Promise.all(nats.servers.map((server) => server.powerOn()))
-  say(`epochs in the stores before the cut: ${before}; after: ${epochsIn(nats)}`)
+  say(`epochs in the stores after the cut: ${epochsIn(nats)}`)
   await nats.start()
 }
 

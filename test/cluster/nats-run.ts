@@ -50,6 +50,7 @@ export async function runDeeds(
   const ready = await cluster.untilReady(120_000)
   const port = ready.listeners.find(({ kind }) => kind === 'smtp')?.port ?? 0
   const letters = new Letters(port, join(directory, 'state'))
+  test.after(() => letters.stop())
   await untilStatus(cluster, 'at first', isWell)
   const orders = new Orders(cluster)
   const stage = {
