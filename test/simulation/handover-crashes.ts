@@ -36,6 +36,7 @@ const planId = '01KDVDNCGTPF9C5GV2YKKN2A4E'
 const beginsAtMs = 200
 const hearsAtMs = 8000
 const patienceMs = 300_000
+const afterwardsMs = 1000
 
 /** The layout at each point of the story; nobody delivers anything. */
 function layoutAt(epoch: number, state: DrainPlan['state'] | 'none'): Layout {
@@ -103,6 +104,8 @@ class Story {
     const isOver = (): boolean => (cancelAfterMs === undefined ? this.#isEmpty() : this.#isSettled())
     const ended = await time.run(time.elapsedMs + patienceMs, isOver)
     if (device !== undefined) device.faults.durableCallsUntilPowerCut = Number.POSITIVE_INFINITY
+    // Power that is going has gone by then, and its place is being started again.
+    await time.run(time.elapsedMs + afterwardsMs)
     if (!ended) return [`never over: ${JSON.stringify(this.#tier(source)?.drain)}`]
     await time.run(time.elapsedMs + patienceMs, () => this.#tiers().length === this.#places.size)
     return this.#judge()
