@@ -2,9 +2,10 @@
  * One watch over a store that tells changes unreliably and endings not at all: what was heard and what is read every now and
  * then, put together so that the watcher is told each newest value once, in order of its revision.
  *
- * A store whose power was cut may come back as it was minutes ago and give the same revisions again, to other values. So nothing
- * is known of revisions on a new link (`begin`), and each value is told again; and on a link that lasts, readings find it out: another value under the revision that is known counts at once, an older revision at the second reading that brings it,
- * because a replica that lags behind answers so too, once.
+ * A store whose power was cut may come back as it was minutes ago and give the same revisions again, to other values. So nothing is
+ * known of revisions on a new link (`begin`): each value is told again, even one from before where a replica lags behind, and whoever
+ * watches judges what it hears. On a link that lasts, readings find it out: another value under the revision that is known counts at
+ * once, an older revision at the second reading that brings it, because a lagging replica answers so too, once.
  *
  * Pure of network: `read` brings everything that is there now, or rejects.
  */
