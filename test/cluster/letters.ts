@@ -3,8 +3,9 @@
  * the outside view of what the cluster owes. Letters arrive in a Maildir, where they are counted by number.
  */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { isDeathInWindow } from '../crash/verdict.ts'
 import { MailClient } from '../support/mail-client.ts'
 
 export interface LettersVerdict {
@@ -16,7 +17,10 @@ export interface LettersVerdict {
   readonly wrong: readonly string[]
   /** Numbers of letters that were accepted and are nowhere. */
   readonly lost: readonly number[]
-  readonly duplicates: number
+  /** Second copies that the death of a tier explains (RFC 1047), each told with its times. */
+  readonly explained: readonly string[]
+  /** Second copies that nothing explains. */
+  readonly unexplained: readonly string[]
 }
 
 const pauseMs = 20
@@ -27,6 +31,7 @@ export class Letters {
   readonly #state: string
   readonly #accepted = new Set<number>()
   readonly #wrong: string[] = []
+  readonly #deaths: number[] = []
   #number = 0
   #temporary = 0
   #unanswered = 0
@@ -41,6 +46,11 @@ export class Letters {
 
   get accepted(): number {
     return this.#accepted.size
+  }
+
+  /** Tiers were killed, just now. */
+  tiersDied(): void {
+    this.#deaths.push(Date.now())
   }
 
   /** Resolves when `more` letters have been accepted from now on. */
@@ -67,9 +77,8 @@ export class Letters {
       await pause(100)
       arrived = this.#arrived()
     }
-    const duplicates = [...arrived.values()].filter((count) => count > 1).length
-    const counts = { accepted: this.accepted, temporary: this.#temporary, unanswered: this.#unanswered, duplicates }
-    return { ...counts, wrong: this.#wrong, lost: missing() }
+    const counts = { accepted: this.accepted, temporary: this.#temporary, unanswered: this.#unanswered }
+    return { ...counts, wrong: this.#wrong, lost: missing(), ...this.#secondCopies(arrived) }
   }
 
   async #send(): Promise<void> {
@@ -93,16 +102,34 @@ export class Letters {
     client?.destroy()
   }
 
-  #arrived(): ReadonlyMap<number, number> {
-    const counts = new Map<number, number>()
+  #secondCopies(arrived: ReadonlyMap<number, readonly number[]>): Pick<LettersVerdict, 'explained' | 'unexplained'> {
+    const explained: string[] = []
+    const unexplained: string[] = []
+    for (const [number, times] of arrived) {
+      for (const [index, second] of times.slice(1).entries()) {
+        const first = times[index] as number
+        const death = this.#deaths.find((at) => isDeathInWindow(at, first, second))
+        const text = `letter ${number}: ${second - first} ms after the copy before`
+        if (death === undefined) unexplained.push(text)
+        else explained.push(`${text}, tiers died ${death - first} ms after it`)
+      }
+    }
+    return { explained, unexplained }
+  }
+
+  /** By number: when each copy was written, in order. */
+  #arrived(): ReadonlyMap<number, readonly number[]> {
+    const times = new Map<number, number[]>()
     for (const folder of ['new', 'cur']) {
       const directory = join(this.#state, 'mailboxes/example.com/box', folder)
       for (const name of existsSync(directory) ? readdirSync(directory) : []) {
-        const number = Number(/Subject: letter (\d+);/.exec(readFileSync(join(directory, name), 'utf8'))?.[1])
-        counts.set(number, (counts.get(number) ?? 0) + 1)
+        const file = join(directory, name)
+        const number = Number(/Subject: letter (\d+);/.exec(readFileSync(file, 'utf8'))?.[1])
+        times.set(number, [...(times.get(number) ?? []), Math.floor(statSync(file).mtimeMs)])
       }
     }
-    return counts
+    for (const copies of times.values()) copies.sort((one, other) => one - other)
+    return times
   }
 }
 

@@ -55,7 +55,7 @@ export async function runDeeds(
   const orders = new Orders(cluster)
   const stage = {
     ...{ nats, hosts, disks, say, order: () => orders.give() },
-    ...{ meanwhile: () => letters.take(lettersEach), restartTiers: () => restartTiers(cluster) },
+    ...{ meanwhile: () => letters.take(lettersEach), restartTiers: () => restartTiers(cluster, letters) },
   }
   for (const name of names) {
     const deed = { ...deeds, ...partitions, ...powerCuts }[name] as Deed
@@ -83,9 +83,10 @@ function placesOn(hosts: NetworkHosts): readonly NatsNodeOptions[] {
   }))
 }
 
-async function restartTiers(cluster: Cluster): Promise<void> {
+async function restartTiers(cluster: Cluster, letters: Letters): Promise<void> {
   const before = pidsOf(await statusOf(cluster))
   for (const pid of before.values()) process.kill(pid, 'SIGKILL')
+  letters.tiersDied()
   await untilStatus(cluster, 'every tier started again', (heard) => {
     const pids = pidsOf(heard)
     const renewed = [...before].every(([id, pid]) => pids.has(id) && pids.get(id) !== pid)

@@ -99,7 +99,7 @@ function reasonsFor(arrivals: readonly Arrival[], incidents: SortedIncidents): r
   return arrivals.slice(1).map((second, index) => {
     const first = arrivals[index] as Arrival
     if (unanswered.some(({ at }) => at === first.at)) return 'the next hop’s answer to the copy before was lost'
-    const death = incidents.deaths.find((incident) => isInWindow(incident, first, second))
+    const death = incidents.deaths.find(({ at }) => isDeathInWindow(at, first.at, second.at))
     if (death !== undefined) return `${deathText(death, first)} (RFC 1047)`
     if (again[0] === undefined || again[0].at > second.at) return undefined
     again.shift()
@@ -113,9 +113,10 @@ function deathText({ kind, target, at }: Incident, first: Arrival): string {
   return `${target} ${kind === 'orphan' ? 'had ended with its parent' : 'died'} ${when} the copy before was there`
 }
 
-function isInWindow({ at }: Incident, first: Arrival, second: Arrival): boolean {
-  const sinceFirst = at - first.at
-  return sinceFirst >= -readLagMs && sinceFirst <= markWindowMs && at <= second.at
+/** All in milliseconds since 1970: the death of a queue process, and the arrivals of a copy and of the next one. */
+export function isDeathInWindow(at: number, first: number, second: number): boolean {
+  const sinceFirst = at - first
+  return sinceFirst >= -readLagMs && sinceFirst <= markWindowMs && at <= second
 }
 
 function groupArrivals(arrivals: readonly Arrival[]): Map<string, Arrival[]> {
