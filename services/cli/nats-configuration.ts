@@ -1,12 +1,17 @@
 /**
- * The configuration of a nats-server for this cluster, as `qmq nats config` prints it: JetStream, one account, one user per process with
- * exactly its rights, and the other servers of a cluster. Understood by servers from 2.9 on. Pure.
+ * The configuration of a nats-server for this cluster, as `qmq nats config` prints it: JetStream, one user per process with exactly its
+ * rights, and the other servers of a cluster. Understood by servers from 2.9 on. Pure.
+ *
+ * Rights say where a client may publish, not where it may have an answer sent: a server sends it to whichever subject the question
+ * names, and that could be somebody else's key. So the store is in an account of its own. What clients publish is carried over there;
+ * what is answered from there is carried back, and no further.
  *
  * Users are written for every id a pool may ever run, so that scaling changes nothing here. They are public keys: who reads this
  * file can log in as nobody, but for the password by which the servers of a cluster know each other.
  */
 
 import type { Layout, NatsSpec } from '../contract/layout.ts'
+import { changeSubject, storeServices } from '../runtime/nats-buckets.ts'
 import { type NatsRole, rightsOf } from '../runtime/nats-rights.ts'
 import { instanceId } from '../settings/instance-ids.ts'
 import { ipBytes } from '../settings/network.ts'
@@ -21,6 +26,8 @@ export interface NatsConfigurationParts {
   readonly spec: NatsSpec
   readonly users: readonly { readonly client: NatsClient; readonly publicKey: string }[]
   readonly storeDirectory: string
+  /** Servers before 2.10 refuse a configuration that says so. */
+  readonly syncAlways: boolean
   /** Directory with server.pem, server.key and ca.pem. */
   readonly tlsDirectory: string | undefined
   /** This server among those of a cluster, from 1; absent where it is alone. */
@@ -29,9 +36,6 @@ export interface NatsConfigurationParts {
 
 /** From a client's port to the one servers use among themselves. */
 const clusterPortOffset = 2000
-/** An answer longer than a message comes in parts. */
-const answerPartsMax = 64
-const answerWithin = '5m'
 /** A host that starts all its processes at once needs longer than a server's own two seconds. */
 const loginSecondsMax = 15
 
@@ -47,23 +51,34 @@ export function natsClients(layout: Layout): readonly NatsClient[] {
 }
 
 export function natsConfiguration(parts: NatsConfigurationParts): string {
-  const { cluster, spec, users, storeDirectory, tlsDirectory, node } = parts
+  const { cluster, spec, users, storeDirectory, syncAlways, tlsDirectory, node } = parts
   const { host, port } = serverAddress(spec, node?.number ?? 1)
+  const sync = syncAlways ? ', sync_interval: always' : ''
   return [
     `# nats-server of the mail cluster ${cluster}. Made by \`qmq nats config\`: change conf-qmq and make it again.`,
-    '# From 2.12 on, `sync_interval: always` inside jetstream has each record on disk before it is acknowledged.',
     `server_name: ${quoted(node === undefined ? cluster : `${cluster}-${node.number}`)}`,
     `listen: ${quoted(`${host}:${port}`)}`,
-    `jetstream { store_dir: ${quoted(storeDirectory)}, max_memory_store: 64MB, max_file_store: 1GB }`,
+    `jetstream { store_dir: ${quoted(storeDirectory)}, max_memory_store: 64MB, max_file_store: 1GB${sync} }`,
     ...(tlsDirectory === undefined ? [] : tlsLines(tlsDirectory, '')),
     `authorization { timeout: ${loginSecondsMax} }`,
     ...(node === undefined ? [] : clusterLines(parts, node)),
     'accounts {',
-    '  QMQ {',
+    '  # Nobody is in it: what clients may do with the store is what comes in from below.',
+    '  STORE {',
     '    jetstream: enabled',
+    ...lines('exports', [
+      ...storeServices.map(({ subject }) => `{ service: ${quoted(subject)} }`),
+      `{ stream: ${quoted(changeSubject())} }`,
+    ]),
+    '  }',
+    '  QMQ {',
     '    users: [',
     ...users.flatMap(({ client, publicKey }) => userLines(client, publicKey)),
     '    ]',
+    ...lines('imports', [
+      ...storeServices.map(({ subject, as }) => `{ service: ${fromStore(subject)}, to: ${quoted(as)} }`),
+      `{ stream: ${fromStore(changeSubject())} }`,
+    ]),
     '  }',
     '  SYS { users: [] }',
     '}',
@@ -74,15 +89,21 @@ export function natsConfiguration(parts: NatsConfigurationParts): string {
 
 function userLines(client: NatsClient, publicKey: string): readonly string[] {
   const { publish, subscribe } = rightsOf(client.role, client.name)
-  const answers = client.role === 'tier' || client.role === 'control'
   return [
     `      # ${client.name}`,
     `      { nkey: ${publicKey}, permissions: {`,
     `        publish: { allow: ${list(publish)} }`,
     `        subscribe: { allow: ${list(subscribe)} }`,
-    ...(answers ? [`        allow_responses: { max: ${answerPartsMax}, expires: "${answerWithin}" }`] : []),
     '      } }',
   ]
+}
+
+function lines(name: string, items: readonly string[]): readonly string[] {
+  return [`    ${name}: [`, ...items.map((item) => `      ${item}`), '    ]']
+}
+
+function fromStore(subject: string): string {
+  return `{ account: STORE, subject: ${quoted(subject)} }`
 }
 
 function clusterLines(parts: NatsConfigurationParts, node: NonNullable<NatsConfigurationParts['node']>): string[] {

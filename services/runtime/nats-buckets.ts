@@ -72,21 +72,48 @@ export function keySubject(key: string): string {
   return `${bucketOf(key).prefix}${encodeKey(key)}`
 }
 
-/** A request to here is answered with the key's last message. */
-export function readSubject(key: string): string {
-  const { stream } = bucketOf(key)
-  return `$JS.API.DIRECT.GET.${stream}.${keySubject(key)}`
+/**
+ * JetStream's own prefix, and the one by which clients reach a store in another account: asked under the first one, the server would
+ * say that theirs has none.
+ */
+export const storeApi = '$JS.API'
+export const importedStoreApi = 'qmq.store'
+
+/** A request to here, which names a key's subject, is answered by the bucket's leader with that key's last message. */
+export function readSubject({ stream }: Bucket): string {
+  return `${importedStoreApi}.STREAM.MSG.GET.${stream}`
 }
 
 export function infoSubject({ stream }: Bucket): string {
-  return `$JS.API.STREAM.INFO.${stream}`
+  return `${importedStoreApi}.STREAM.INFO.${stream}`
+}
+
+/** To make it, to change its form, and to drop it. */
+export function formSubjects({ stream }: Bucket): readonly string[] {
+  return ['CREATE', 'UPDATE', 'DELETE'].map((verb) => `${importedStoreApi}.STREAM.${verb}.${stream}`)
+}
+
+/** Everything that is done with the store: the subjects there, and as clients call them. */
+export const storeServices: readonly { readonly subject: string; readonly as: string }[] = buckets.flatMap((bucket) => [
+  { subject: `${bucket.prefix}>`, as: `${bucket.prefix}>` },
+  ...[readSubject(bucket), infoSubject(bucket), ...formSubjects(bucket)].map((as) => {
+    return { subject: storeApi + as.slice(importedStoreApi.length), as }
+  }),
+])
+
+/** Where answers go, each client's below a subject of its own that no other may hear. */
+export const inboxRoot = '_INBOX.qmq'
+
+export function inboxOf(client: string): string {
+  return `${inboxRoot}.${client}`
 }
 
 const changePrefix = 'qmq.v1.changed.'
 
-/** `changeSubject(bucket)` covers every key of it. */
-export function changeSubject({ kind }: Bucket, key?: string): string {
-  return `${changePrefix}${kind}.${key === undefined ? '>' : encodeKey(key)}`
+/** Without a key it covers every one of the bucket, without a bucket all. */
+export function changeSubject(bucket?: Bucket, key?: string): string {
+  if (bucket === undefined) return `${changePrefix}>`
+  return `${changePrefix}${bucket.kind}.${key === undefined ? '>' : encodeKey(key)}`
 }
 
 export function keyOfChange(subject: string): string {

@@ -23,6 +23,7 @@ import {
   type WriteResult,
 } from '../contract/coordination.ts'
 import { errorText } from '../protocol/failure.ts'
+import { BucketHealth } from './bucket-health.ts'
 import {
   type Bucket,
   bucketOf,
@@ -30,6 +31,7 @@ import {
   changeSubject,
   decodeKey,
   encodeKey,
+  inboxOf,
   keyOfChange,
   keySubject,
   maxAgeMsOf,
@@ -60,8 +62,8 @@ export interface NatsCoordinationParts {
   readonly callTimeoutMs?: number
   /** Called when the connection is there, and with the reason when it is not, once per change. */
   readonly onLink?: (problem: string | undefined) => void
-  /** How long a bucket may be headless, with all its servers there, until whoever makes buckets makes it anew. */
-  readonly headlessMsMax?: number
+  /** How long a bucket may ail, with all its servers there, until whoever makes buckets makes it anew. */
+  readonly ailingMsMax?: number
 }
 
 const pollMsDefault = 5_000
@@ -69,7 +71,7 @@ const reconnectMsFirst = 100
 const reconnectMsMaxDefault = 5_000
 const callTimeoutMsDefault = 2_000
 /** Servers that start together elect within ten seconds. */
-const headlessMsMaxDefault = 30_000
+const ailingMsMaxDefault = 30_000
 const readsAtOnce = 64
 /** How long what was published last may take to leave. */
 const leaveMs = 500
@@ -86,8 +88,7 @@ export class NatsCoordination implements Coordination {
   readonly #watches = new Set<Standing>()
   /** Per bucket: what its sequences are counted on from. */
   readonly #bases = new Map<KeyKind, number>()
-  /** Per bucket: since when nobody leads it, on the monotonic clock. */
-  readonly #headless = new Map<KeyKind, number>()
+  readonly #health: ReadonlyMap<KeyKind, BucketHealth>
   readonly #inboxPrefix: string
   #link: NatsLink | undefined
   #firstAttempt: Promise<unknown>
@@ -97,7 +98,8 @@ export class NatsCoordination implements Coordination {
 
   constructor(parts: NatsCoordinationParts) {
     this.#parts = parts
-    const { clock, random, client } = parts
+    const { clock, random, client, ailingMsMax = ailingMsMaxDefault } = parts
+    this.#health = new Map(bucketsOf('').map(({ kind }) => [kind, new BucketHealth(ailingMsMax)]))
     const identity = `${client}.${random.bytes(8).toString('hex')}`
     this.#inboxPrefix = inboxOf(client)
     this.#exchange = new NatsExchange({ clock, identity, inbox: `${this.#inboxPrefix}.${identity}` })
@@ -233,6 +235,7 @@ export class NatsCoordination implements Coordination {
   #linked(link: NatsLink): void {
     this.#link = link
     this.#bases.clear()
+    for (const health of this.#health.values()) health.forget()
     this.#tell(undefined)
     this.#exchange.linked(link)
     for (const standing of this.#watches) this.#listen(link, standing)
@@ -358,10 +361,19 @@ export class NatsCoordination implements Coordination {
     data: Buffer,
     options: { readonly expected?: number; readonly isRemoval?: boolean },
   ): Promise<WriteResult> {
-    const base = await this.#baseOf(link, bucketOf(key))
-    const sequence = await link.store(keySubject(key), data, options)
-    this.#tell(undefined)
-    return { kind: 'written', revision: base + sequence }
+    const bucket = bucketOf(key)
+    const base = await this.#baseOf(link, bucket)
+    const health = this.#health.get(bucket.kind)
+    try {
+      const sequence = await link.store(keySubject(key), data, options)
+      health?.answered()
+      this.#tell(undefined)
+      return { kind: 'written', revision: base + sequence }
+    } catch (error) {
+      if (error instanceof LinkError && error.kind === 'conflict') health?.answered()
+      else health?.unanswered(this.#parts.clock.monotonic())
+      throw error
+    }
   }
 
   async #read(link: NatsLink, key: string): Promise<Entry | undefined> {
@@ -396,41 +408,26 @@ export class NatsCoordination implements Coordination {
     return entries.filter((entry) => entry !== undefined).sort((one, other) => (one.key < other.key ? -1 : 1))
   }
 
-  /** Rejects, until the bucket has been headless for so long that it is dropped. */
-  async #patienceWith(link: NatsLink, { kind, stream }: Bucket): Promise<void> {
-    const { clock, headlessMsMax = headlessMsMaxDefault } = this.#parts
-    const now = clock.monotonic()
-    const since = this.#headless.get(kind) ?? now
-    this.#headless.set(kind, since)
-    if (now - since >= headlessMsMax) {
-      this.#headless.delete(kind)
-      await link.dropBucket(stream)
-    }
-    throw new LinkError('lost', `no server leads ${stream}`)
-  }
-
   async #baseOf(link: NatsLink, bucket: Bucket): Promise<number> {
     const known = this.#bases.get(bucket.kind)
     if (known !== undefined) return known
-    const { makesBuckets, replicas, lifetimes = keyLifetimes } = this.#parts
+    const { clock, makesBuckets, replicas, lifetimes = keyLifetimes } = this.#parts
     const maxAgeMs = maxAgeMsOf(bucket.kind, lifetimes)
     if (makesBuckets) {
       const changes = changeSubject(bucket)
       const form = { stream: bucket.stream, subjects: `${bucket.prefix}>`, maxAgeMs, changes }
-      const formed = await link.formBucket({ ...form, ...(replicas === undefined ? {} : { replicas }) })
-      if (formed === 'headless') await this.#patienceWith(link, bucket)
-      else this.#headless.delete(bucket.kind)
+      const look = await link.formBucket({ ...form, ...(replicas === undefined ? {} : { replicas }) })
+      if (this.#health.get(bucket.kind)?.looked(look, clock.monotonic()) === false) {
+        await link.dropBucket(bucket.stream)
+        throw new LinkError('lost', `${bucket.stream} did not recover and is made anew`)
+      }
+      if (look === 'headless') throw new LinkError('lost', `no server leads ${bucket.stream}`)
     }
     const facts = await link.bucketFacts(bucket.stream)
     const base = revisionBase(facts.createdMs)
     if (this.#link === link) this.#bases.set(bucket.kind, base)
     return base
   }
-}
-
-/** Answers to a client come to subjects below this, which no other client may hear. */
-export function inboxOf(client: string): string {
-  return `_INBOX_qmq_${client}`
 }
 
 function unreachable(why?: string): Error {

@@ -8,6 +8,7 @@
 
 import type { Json, RequestResult, Subscription } from '../contract/coordination.ts'
 import { errorText } from '../protocol/failure.ts'
+import { inboxRoot } from './nats-buckets.ts'
 import type { LinkHeaders, LinkMessage, NatsLink } from './nats-link.ts'
 import type { Clock, Timer } from './world.ts'
 
@@ -140,6 +141,8 @@ export class NatsExchange {
   }
 
   #heardByServer(service: Service, message: LinkMessage): void {
+    // Our rights are not those of whoever asks: an answer must not be had written to a key.
+    if (message.reply !== '' && !message.reply.startsWith(`${inboxRoot}.`)) return
     const serving = message.header(servingHeader)
     if (serving > service.rank) service.newer.add(serving)
     else if (serving !== '' && serving < service.rank) this.#announce(service)

@@ -27,9 +27,10 @@ import {
 } from 'nats'
 import { errorText } from '../protocol/failure.ts'
 import { ipBytes } from '../settings/network.ts'
+import { importedStoreApi, storeApi } from './nats-buckets.ts'
 
-/** `conflict`: another write came first. `absent`: there is no such bucket or key. `lost`: no answer that says anything. */
-export type LinkErrorKind = 'conflict' | 'absent' | 'lost'
+/** `conflict`: another write came first. `absent`: no such bucket. `no-message`: no such key in it. `lost`: no answer that says anything. */
+export type LinkErrorKind = 'conflict' | 'absent' | 'no-message' | 'lost'
 
 export class LinkError extends Error {
   readonly kind: LinkErrorKind
@@ -87,6 +88,9 @@ export interface BucketForm {
   readonly replicas?: number
 }
 
+/** `incomplete`: a server of it is away. Else all are there, and yet none leads, or not all follow. */
+export type BucketLook = 'well' | 'incomplete' | 'headless' | 'unfollowed'
+
 export interface StoredMessage {
   readonly sequence: number
   readonly atMs: number
@@ -96,9 +100,9 @@ export interface StoredMessage {
 
 export type LinkHeaders = Readonly<Record<string, string>>
 
-/** An error code of the JetStream API, and a status of its direct reads. */
+/** Error codes of the JetStream API. */
 const wrongLastSequence = 10071
-const notFound = 404
+const noMessageFound = 10037
 const operationHeader = 'KV-Operation'
 const pingIntervalMs = 5_000
 const pingsUnansweredMax = 2
@@ -114,13 +118,11 @@ export class NatsLink {
   readonly #store: JetStreamClient
   readonly #manager: JetStreamManager
   readonly #options: LinkOptions
-  readonly #timeout: { readonly timeout: number }
 
   private constructor(connection: NatsConnection, manager: JetStreamManager, options: LinkOptions) {
     this.#connection = connection
     this.#options = options
-    this.#timeout = { timeout: options.timeoutMs }
-    this.#store = connection.jetstream({ timeout: options.timeoutMs })
+    this.#store = connection.jetstream({ timeout: options.timeoutMs, apiPrefix: apiPrefixOf(options) })
     this.#manager = manager
     this.closed = connection.closed().then(
       (error) => (error instanceof Error ? error.message : 'the connection was closed'),
@@ -159,7 +161,9 @@ export class NatsLink {
       maxPingOut: pingsUnansweredMax,
       noAsyncTraces: true,
     })
-    const manager = await connection.jetstreamManager({ timeout: options.timeoutMs, checkAPI: false })
+    const manager = await connection.jetstreamManager({
+      ...{ timeout: options.timeoutMs, checkAPI: false, apiPrefix: apiPrefixOf(options) },
+    })
     return new NatsLink(connection, manager, options)
   }
 
@@ -193,18 +197,19 @@ export class NatsLink {
     return acknowledged.seq
   }
 
-  /** Undefined where nothing was ever stored, or it has vanished. */
+  /**
+   * As the bucket's leader has it: a replica may lag behind, for good after a power cut. Undefined where nothing was ever stored, or it
+   * has vanished.
+   */
   async read(stream: string, subject: string): Promise<StoredMessage | undefined> {
-    const reply = await inOurWords(
-      this.#connection.request(`$JS.API.DIRECT.GET.${stream}.${subject}`, '', this.#timeout),
-    )
-    const message = messageOf(reply)
-    if (message.status === notFound) return undefined
-    if (message.status !== 0) throw new LinkError('lost', `the server answers ${message.status}`)
-    const isRemoval = message.header(operationHeader) !== ''
-    const [sequence, atMs] = [Number(message.header('Nats-Sequence')), Date.parse(message.header('Nats-Time-Stamp'))]
-    if (!Number.isSafeInteger(sequence) || Number.isNaN(atMs)) throw new LinkError('lost', 'the answer is no record')
-    return { sequence, atMs, data: message.data, isRemoval }
+    try {
+      const message = await inOurWords(this.#manager.streams.getMessage(stream, { last_by_subj: subject }))
+      const isRemoval = message.header.get(operationHeader) !== ''
+      return { sequence: message.seq, atMs: message.time.getTime(), data: Buffer.from(message.data), isRemoval }
+    } catch (error) {
+      if (error instanceof LinkError && error.kind === 'no-message') return undefined
+      throw error
+    }
   }
 
   async bucketFacts(stream: string, subjects?: string): Promise<BucketFacts> {
@@ -217,19 +222,20 @@ export class NatsLink {
     }
   }
 
-  /** Makes the bucket, or gives one that is there our form. Content stays. `headless`: no server leads it, and yet none is missing. */
-  async formBucket(form: BucketForm): Promise<'formed' | 'headless'> {
+  /** Makes the bucket, or gives one that is there our form. Content stays. */
+  async formBucket(form: BucketForm): Promise<BucketLook> {
     const config = this.#configOf(form)
     try {
       const { config: present, cluster } = await inOurWords(this.#manager.streams.info(form.stream))
-      if (cluster !== undefined && isHeadless(cluster)) return 'headless'
-      if (sameForm(present, config)) return 'formed'
+      const look = cluster === undefined ? 'well' : lookOf(cluster)
+      if (look === 'headless' || sameForm(present, config)) return look
       await inOurWords(this.#manager.streams.update(form.stream, { ...present, ...config }))
+      return look
     } catch (error) {
       if (!(error instanceof LinkError) || error.kind !== 'absent') throw error
       await inOurWords(this.#manager.streams.add(config))
+      return 'well'
     }
-    return 'formed'
   }
 
   /** With all that is in it. */
@@ -285,6 +291,11 @@ export function publicKeyOf(seed: string): string {
   return nkeys.fromSeed(Buffer.from(seed)).getPublicKey()
 }
 
+/** An nkey is that of a user in the servers' configuration, where each has an account of its own (`nats-accounts.ts`). */
+function apiPrefixOf({ authentication }: LinkOptions): string {
+  return authentication.kind === 'seed' ? importedStoreApi : storeApi
+}
+
 function authenticatorOf(authentication: LinkAuthentication) {
   switch (authentication.kind) {
     case 'none':
@@ -325,9 +336,10 @@ function sameForm(present: StreamConfig, wanted: Partial<StreamConfig>): boolean
   )
 }
 
-/** One that waits for servers that are away has a reason to. */
-function isHeadless({ leader, replicas = [] }: ClusterInfo): boolean {
-  return (leader ?? '') === '' && !replicas.some(({ offline }) => offline === true)
+function lookOf({ leader, replicas = [] }: ClusterInfo): BucketLook {
+  if (replicas.some(({ offline }) => offline === true)) return 'incomplete'
+  if ((leader ?? '') === '') return 'headless'
+  return replicas.every(({ current }) => current) ? 'well' : 'unfollowed'
 }
 
 async function inOurWords<Value>(work: Promise<Value>): Promise<Value> {
@@ -341,5 +353,6 @@ async function inOurWords<Value>(work: Promise<Value>): Promise<Value> {
 function kindOf(error: unknown): LinkErrorKind {
   if (!(error instanceof NatsError)) return 'lost'
   if (error.api_error?.err_code === wrongLastSequence) return 'conflict'
+  if (error.api_error?.err_code === noMessageFound) return 'no-message'
   return error.code === '404' || error.api_error?.code === 404 ? 'absent' : 'lost'
 }

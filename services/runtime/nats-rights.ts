@@ -6,14 +6,24 @@
  * - control writes records and leases besides, asks every instance, gives shares, and makes the buckets, anew where need be;
  * - `up` puts the layout there and makes the buckets, and asks nobody;
  * - an operator's command reads and asks; a viewer's reads, and asks only how things are.
- * Answers go to inboxes that nobody else may hear. Nobody may make a consumer, a stream of his own, or a change that was none.
+ * Answers go to inboxes that nobody else may hear, and to nowhere else (`nats-exchange.ts`). Nobody may make a consumer, a stream of his own, or a change that was none.
  */
 
 import { clockKey, layoutKey, operationSubject, stateKey } from '../contract/coordination.ts'
 import type { OperationName } from '../contract/operations.ts'
 import { shareKeeperName } from '../contract/share.ts'
-import { type Bucket, bucketOfKind, buckets, changeSubject, infoSubject, keySubject } from './nats-buckets.ts'
-import { inboxOf } from './nats-coordination.ts'
+import {
+  type Bucket,
+  bucketOfKind,
+  buckets,
+  changeSubject,
+  formSubjects,
+  inboxOf,
+  inboxRoot,
+  infoSubject,
+  keySubject,
+  readSubject,
+} from './nats-buckets.ts'
 
 export type NatsRole = 'tier' | 'control' | 'up' | 'operator' | 'viewer'
 
@@ -31,7 +41,10 @@ const harmless: readonly OperationName[] = ['status', 'audit']
 export function rightsOf(role: NatsRole, client: string): NatsRights {
   const reads = role === 'tier' || role === 'up' ? [records, states] : [records, states, leases]
   return {
-    publish: [...reads.flatMap(readSubjects), ...writesOf(role, client), ...asksOf(role, client)].toSorted(),
+    publish: [
+      ...reads.flatMap((bucket) => [infoSubject(bucket), readSubject(bucket)]),
+      ...[...writesOf(role, client), ...asksOf(role, client), ...answersOf(role)],
+    ].toSorted(),
     subscribe: [
       `${inboxOf(client)}.>`,
       ...reads.map((bucket) => changeSubject(bucket)),
@@ -41,15 +54,9 @@ export function rightsOf(role: NatsRole, client: string): NatsRights {
   }
 }
 
-function readSubjects(bucket: Bucket): readonly string[] {
-  return [infoSubject(bucket), `$JS.API.DIRECT.GET.${bucket.stream}.${bucket.prefix}>`]
-}
-
 function writesOf(role: NatsRole, client: string): readonly string[] {
   const own = [keySubject(stateKey(client)), keySubject(clockKey(client))]
-  const form = buckets.flatMap(({ stream }) =>
-    ['CREATE', 'UPDATE', 'DELETE'].map((verb) => `$JS.API.STREAM.${verb}.${stream}`),
-  )
+  const form = buckets.flatMap(formSubjects)
   switch (role) {
     case 'tier':
       return own
@@ -69,4 +76,9 @@ function asksOf(role: NatsRole, client: string): readonly string[] {
   if (role === 'viewer') return harmless.map((operation) => operationSubject('*', operation))
   if (role === 'operator' || role === 'control') return [operationSubject('*', '*')]
   return role === 'tier' ? [operationSubject(client, '*'), sharesAsk] : []
+}
+
+/** A permission to answer whoever asks would be one to publish anywhere: who may ask himself names the subject. */
+function answersOf(role: NatsRole): readonly string[] {
+  return role === 'tier' || role === 'control' ? [`${inboxRoot}.>`] : []
 }

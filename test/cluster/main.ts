@@ -1,7 +1,7 @@
 /**
  * Longer than the suite: `node test/cluster/main.ts [--rounds N] [--deeds NAME,NAME] [--server debian|current]
- * [--partitions | --power-cuts | --redis]`. Prints what was done and what became of the mail; exit code 1 where some is lost or a reply was
- * wrong. Partitions, power cuts and all that is done to Redis need root, and `ip`, loop devices, or both.
+ * [--partitions | --power-cuts [--sync-always] | --redis]`. Prints what was done and what became of the mail; exit code 1 where some is lost or
+ * a reply was wrong. Partitions, power cuts and all that is done to Redis need root, and `ip`, loop devices, or both.
  */
 
 import { parseArgs } from 'node:util'
@@ -30,6 +30,7 @@ const options = {
   server: { type: 'string' },
   partitions: { type: 'boolean' },
   'power-cuts': { type: 'boolean' },
+  'sync-always': { type: 'boolean' },
   redis: { type: 'boolean' },
 } as const
 const { values } = parseArgs({ options })
@@ -50,7 +51,7 @@ function natsSubjects(): readonly Subject[] {
     ...{ name, deeds: Object.keys(all) },
     run: (names, say) => {
       const hosts = values.partitions === true ? NetworkHosts.make(test, 3) : undefined
-      return runDeeds(test, path, names, say, hosts)
+      return runDeeds(test, path, names, say, { hosts, syncAlways: values['sync-always'] === true })
     },
   }))
 }

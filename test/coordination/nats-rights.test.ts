@@ -13,8 +13,10 @@ import { natsClients, natsConfiguration } from '../../services/cli/nats-configur
 import { ensureNatsKeys } from '../../services/cli/nats-keys.ts'
 import type { Layout, NatsSpec } from '../../services/contract/layout.ts'
 import { compile } from '../../services/control/layout/compile.ts'
-import { inboxOf, type NatsCoordination } from '../../services/runtime/nats-coordination.ts'
+import { inboxOf, keySubject } from '../../services/runtime/nats-buckets.ts'
+import type { NatsCoordination } from '../../services/runtime/nats-coordination.ts'
 import { type LinkAuthentication, makeUserKey, NatsLink } from '../../services/runtime/nats-link.ts'
+import { type NatsRole, rightsOf } from '../../services/runtime/nats-rights.ts'
 import { openCoordination } from '../../services/runtime/open-coordination.ts'
 import type { Conf } from '../../services/settings/conf.ts'
 import { confOf, contextIn, type KeptContext } from '../cli/command-context.ts'
@@ -24,6 +26,9 @@ import { temporaryDirectory } from '../support/temporary-directory.ts'
 
 const who = ['e1', '00', 'c1', 'up', 'operator', 'viewer'] as const
 type Who = (typeof who)[number]
+const roles: Readonly<Record<Who, NatsRole>> = {
+  ...{ e1: 'tier', '00': 'tier', c1: 'control', up: 'up', operator: 'operator', viewer: 'viewer' },
+}
 type Try = (link: NatsLink, me: Who) => void
 
 const publish = (subject: (me: Who) => string, data = '{}', headers = {}): Try => {
@@ -37,7 +42,7 @@ const hear = (subject: (me: Who) => string): Try => {
 const api =
   (what: string, data = '{}'): Try =>
   (link, me) => {
-    link.publish(`$JS.API.${what}`, Buffer.from(data), {}, `${inboxOf(me)}.reply`)
+    link.publish(`qmq.store.${what}`, Buffer.from(data), {}, `${inboxOf(me)}.reply`)
   }
 
 const consumer = JSON.stringify({
@@ -55,8 +60,9 @@ const none: readonly Who[] = []
 
 /** Who may, and the try. */
 const operations: readonly (readonly [string, readonly Who[], Try])[] = [
-  ['read the layout', all, publish(() => '$JS.API.DIRECT.GET.KV_qmq-records.$KV.qmq-records.layout')],
-  ['read a state', all, publish(() => '$JS.API.DIRECT.GET.KV_qmq-states.$KV.qmq-states.state.00')],
+  ['read the layout', all, api('STREAM.MSG.GET.KV_qmq-records', '{"last_by_subj":"$KV.qmq-records.layout"}')],
+  ['read a state', all, api('STREAM.MSG.GET.KV_qmq-states', '{"last_by_subj":"$KV.qmq-states.state.00"}')],
+  ['read as a replica has it', none, publish(() => '$JS.API.DIRECT.GET.KV_qmq-records.$KV.qmq-records.layout')],
   ['look at a bucket', all, api('STREAM.INFO.KV_qmq-records')],
   ['hear changes', all, hear(() => 'qmq.v1.changed.record.>')],
   ['hear its inbox', all, hear((me) => `${inboxOf(me)}.>`)],
@@ -74,7 +80,7 @@ const operations: readonly (readonly [string, readonly Who[], Try])[] = [
   [
     'read leases',
     ['c1', 'operator', 'viewer'],
-    publish(() => '$JS.API.DIRECT.GET.KV_qmq-leases.$KV.qmq-leases.lease.control'),
+    api('STREAM.MSG.GET.KV_qmq-leases', '{"last_by_subj":"$KV.qmq-leases.lease.control"}'),
   ],
   ['make a bucket of the cluster', ['c1', 'up'], api('STREAM.CREATE.KV_qmq-records')],
   ['make a stream', none, api('STREAM.CREATE.mine', mirror)],
@@ -90,7 +96,7 @@ const operations: readonly (readonly [string, readonly Who[], Try])[] = [
   ['lead the meta group away', none, api('META.LEADER.STEPDOWN')],
   ['pretend a change', none, publish(() => 'qmq.v1.changed.record.layout')],
   ['hear the inbox of another', none, hear(() => `${inboxOf('99')}.>`)],
-  ['hear all inboxes', none, hear(() => '_INBOX_qmq_*.>')],
+  ['hear all inboxes', none, hear(() => '_INBOX.qmq.>')],
   ['hear the usual inboxes', none, hear(() => '_INBOX.>')],
   ['hear everything', none, hear(() => '>')],
   ['hear the system', none, hear(() => '$SYS.>')],
@@ -119,7 +125,7 @@ async function stage(t: TestContext, program: string): Promise<Stage> {
   const users = await ensureNatsKeys(context, spec, natsClients(layout))
   const whole = (server: NatsServer) => {
     const parts = { cluster: layout.cluster, spec, users, storeDirectory: `${server.directory}/jetstream` }
-    return natsConfiguration({ ...parts, tlsDirectory: undefined })
+    return natsConfiguration({ ...parts, syncAlways: false, tlsDirectory: undefined })
   }
   const server = prepared.with({ whole, program })
   t.after(() => server.remove())
@@ -130,6 +136,13 @@ async function stage(t: TestContext, program: string): Promise<Stage> {
 function seedOf({ context }: Stage, client: string): Promise<LinkAuthentication> {
   const file = path.join(context.state, 'keys/nats', `${client}.nk`)
   return context.world.disk.readFile(file).then((text) => ({ kind: 'seed', seed: text.toString('utf8').trim() }))
+}
+
+async function open(t: TestContext, place: Stage, client: string, makesBuckets = false): Promise<NatsCoordination> {
+  const { world, state } = place.context
+  const links = await openCoordination({ world, state, spec: place.spec, client, makesBuckets, near: undefined })
+  t.after(() => links.close())
+  return links.shared as NatsCoordination
 }
 
 /** What became of each try, in order. */
@@ -151,15 +164,32 @@ async function isAllowed(place: Stage, me: Who, attempts: readonly Try[]): Promi
   return results
 }
 
+/** Asks everything it may ask, and itself where it may answer, and names `keys` as the places for the answers. */
+async function sendAnswersElsewhere(place: Stage, me: Who, keys: readonly string[]): Promise<void> {
+  const link = await NatsLink.open({
+    ...{ servers: [place.server.address], authentication: await seedOf(place, me), name: me, timeoutMs: 5_000 },
+    ...{ inboxPrefix: inboxOf(me), onProblem: () => {} },
+  })
+  let asked = 0
+  link.subscribe(`qmq.v1.${me}.status`, ({ reply }) => {
+    asked++
+    link.publish(reply, Buffer.from('"changed"'))
+  })
+  const rights = rightsOf(roles[me], me).publish.filter((subject) => !/[A-Z]{6}|>$|layout$/.test(subject))
+  const subjects = rights.map((subject) => subject.replace('.v1.*.', '.v1.c1.').replace(/\*$/, 'status'))
+  const question = Buffer.from(JSON.stringify({ last_by_subj: keySubject('state/e1') }))
+  for (const subject of subjects) for (const key of keys) link.publish(subject, question, {}, keySubject(key))
+  await link.flush()
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  await link.close()
+  if (roles[me] === 'tier') assert.equal(asked, keys.length)
+}
+
 for (const { name, path: program } of natsPrograms()) {
   describe(`rights on ${name}`, () => {
     it('every role against every operation', async (t) => {
       const place = await stage(t, program)
-      const { shared: control } = await openCoordination({
-        ...{ world: place.context.world, state: place.context.state, spec: place.spec },
-        ...{ client: 'c1', makesBuckets: true, near: undefined },
-      })
-      t.after(() => control.close())
+      const control = await open(t, place, 'c1', true)
       for (const key of ['state/99', 'state/01', 'lease/x'])
         assert.equal((await control.put(key, 1)).kind === 'written', key === 'lease/x', key)
       for (const me of who) {
@@ -183,6 +213,26 @@ for (const { name, path: program } of natsPrograms()) {
       )
     })
 
+    it('no key of another changes by having an answer sent to it', async (t) => {
+      const place = await stage(t, program)
+      const control = await open(t, place, 'c1', true)
+      const keys = ['layout', 'lease/control', 'state/c1']
+      for (const key of keys) assert.equal((await control.put(key, 'as it was')).kind, 'written', key)
+      let served = 0
+      for (const subject of ['qmq.v1.c1.status', 'qmq.v1.shares.ask']) {
+        control.serve(subject, async () => `answer ${++served}`)
+      }
+      assert.ok((await control.now()) > 0)
+      for (const me of who) if (me !== 'c1') await sendAnswersElsewhere(place, me, [...keys, 'state/01'])
+      const entries = await control.list('')
+      const found = entries.filter(({ key }) => !/^(clock\/.*|state\/(e1|00))$/.test(key))
+      assert.deepEqual(
+        found.map(({ key, value }) => [key, value]),
+        keys.toSorted().map((key) => [key, 'as it was']),
+      )
+      assert.equal(served, 0)
+    })
+
     it('nobody comes in without a key, with an unknown one, or with that of another', async (t) => {
       const place = await stage(t, program)
       const stranger: LinkAuthentication = { kind: 'seed', seed: makeUserKey().seed }
@@ -198,16 +248,10 @@ for (const { name, path: program } of natsPrograms()) {
 
     it('each client does its work with its own key: records, states, watches, questions and long answers', async (t) => {
       const place = await stage(t, program)
-      const open = async (client: string, makesBuckets = false): Promise<NatsCoordination> => {
-        const { world, state } = place.context
-        const links = await openCoordination({ world, state, spec: place.spec, client, makesBuckets, near: undefined })
-        t.after(() => links.close())
-        return links.shared as NatsCoordination
-      }
-      const up = await open('up', true)
+      const up = await open(t, place, 'up', true)
       assert.equal((await up.create('layout', { epoch: 1 })).kind, 'written')
-      const [control, tier] = [await open('c1', true), await open('00')]
-      const [operator, viewer] = [await open('operator'), await open('viewer')]
+      const [control, tier] = [await open(t, place, 'c1', true), await open(t, place, '00')]
+      const [operator, viewer] = [await open(t, place, 'operator'), await open(t, place, 'viewer')]
       assert.equal((await control.create('lease/control', 'c1')).kind, 'written')
       const seen: unknown[] = []
       tier.watch('layout', ({ entry }) => seen.push(entry?.value))
@@ -221,6 +265,7 @@ for (const { name, path: program } of natsPrograms()) {
       )
       assert.deepEqual(await operator.request('qmq.v1.00.list', {}, 10_000), { kind: 'reply', value: long })
       assert.deepEqual(await viewer.request('qmq.v1.00.status', {}, 10_000), { kind: 'reply', value: 'well' })
+      assert.deepEqual(await operator.request('qmq.v1.01.list', {}, 10_000), { kind: 'no-responder' })
       assert.deepEqual(
         (await viewer.list('state/')).map(({ value }) => value),
         [1],

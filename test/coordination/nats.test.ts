@@ -12,8 +12,8 @@ import { SystemClock } from '../../services/runtime/system-clock.ts'
 import { SystemRandom } from '../../services/runtime/system-random.ts'
 import { Child } from '../support/child.ts'
 import { NatsServer, natsPrograms } from '../support/nats-server.ts'
+import { AilingStore } from './ailing-store.ts'
 import { coordinationContract, eventually, type OpenBackEnd } from './contract.ts'
-import { HeadlessStore } from './headless-store.ts'
 import { leaseContract } from './lease-contract.ts'
 
 const clock = new SystemClock()
@@ -87,6 +87,17 @@ describe('coordination by NATS, in detail', () => {
     assert.deepEqual(await two.request('endless', null, 10_000), { kind: 'refused', why: 'the answer is too long' })
     one.close()
     two.close()
+  })
+
+  it('a record as long as a message may be is read whole', async (t) => {
+    const server = await startServer(t)
+    const one = connect(server)
+    const value = 'ä'.repeat(524_000)
+    assert.equal((await one.put('layout', value)).kind, 'written')
+    assert.equal((await one.get('layout'))?.value, value)
+    assert.equal((await one.put('layout', value + value)).kind, 'unreachable')
+    assert.equal((await one.get('layout'))?.value, value)
+    one.close()
   })
 
   it('no key becomes a wildcard or another key', async (t) => {
@@ -244,20 +255,41 @@ describe('a nats-server that is not well', () => {
     two.close()
   })
 
-  it('a bucket that no server leads is made anew where all servers are there, and waited for where one is missing', async (t) => {
-    const store = await HeadlessStore.start(t)
-    const one = connect(store, { pollMs: 20, headlessMsMax: 200, callTimeoutMs: 500 })
+  for (const look of ['headless', 'unfollowed'] as const) {
+    it(`a bucket that stays ${look} is made anew where all servers are there, and waited for where one is missing`, async (t) => {
+      const store = await AilingStore.start(t)
+      const one = connect(store, { pollMs: 20, ailingMsMax: 200, callTimeoutMs: 500 })
+      await eventually(() => (store.count('CREATE') === 3 ? true : undefined))
+      store.ailment = { stream: 'KV_qmq-leases', look: 'incomplete' }
+      await pause(400)
+      assert.equal(store.count('DELETE'), 0)
+      store.ailment = { stream: 'KV_qmq-records', look }
+      await pause(100)
+      assert.equal(store.count('DELETE'), 0, 'it may yet recover')
+      await eventually(() => (store.count('CREATE') === 4 ? true : undefined))
+      assert.deepEqual(store.asked.slice(-2), ['DELETE.KV_qmq-records', 'CREATE.KV_qmq-records'])
+      await pause(100)
+      assert.equal(store.count('DELETE'), 1)
+      one.close()
+    })
+  }
+
+  it('a bucket that is led and answers no write is made anew where all servers are there', async (t) => {
+    const store = await AilingStore.start(t)
+    const one = connect(store, { pollMs: 20, ailingMsMax: 200, callTimeoutMs: 500 })
     await eventually(() => (store.count('CREATE') === 3 ? true : undefined))
-    store.headless = { stream: 'KV_qmq-leases', isOneMissing: true }
-    await pause(400)
-    assert.equal(store.count('DELETE'), 0)
-    store.headless = { stream: 'KV_qmq-records', isOneMissing: false }
-    await pause(100)
-    assert.equal(store.count('DELETE'), 0, 'it may yet elect one')
-    await eventually(() => (store.count('CREATE') === 4 ? true : undefined))
-    assert.deepEqual(store.asked.slice(-2), ['DELETE.KV_qmq-records', 'CREATE.KV_qmq-records'])
-    await pause(100)
-    assert.equal(store.count('DELETE'), 1)
+    store.ailment = { stream: 'KV_qmq-records', look: 'incomplete' }
+    const write = async (forMs: number) => {
+      for (const end = performance.now() + forMs; performance.now() < end; await pause(20)) await one.put('layout', 1)
+    }
+    await write(400)
+    assert.equal(store.count('DELETE'), 0, 'a server is away')
+    store.ailment = undefined
+    await write(100)
+    assert.equal(store.count('DELETE'), 0, 'it may yet recover')
+    await write(300)
+    assert.equal(store.asked.filter((words) => words === 'DELETE.KV_qmq-records').length, store.count('DELETE'))
+    assert.ok(store.count('DELETE') > 0)
     one.close()
   })
 

@@ -4,7 +4,7 @@ import { freePorts } from './free-ports.ts'
 import { NatsServer, type NatsServerOptions } from './nats-server.ts'
 
 /** Per server, where there are hosts or disks to choose from. */
-export type NatsNodeOptions = Pick<NatsServerOptions, 'starter' | 'host' | 'disk'>
+export type NatsNodeOptions = Pick<NatsServerOptions, 'starter' | 'host' | 'disk' | 'syncAlways'>
 
 export class NatsCluster {
   readonly servers: readonly NatsServer[]

@@ -38,6 +38,8 @@ export interface NatsServerOptions {
   readonly starter?: readonly string[]
   /** Where it listens; loopback unless given. */
   readonly host?: string
+  /** Each record is on the disk before it is acknowledged; servers from 2.10 on can do so. */
+  readonly syncAlways?: boolean
   /** Where its records lie; in its own directory unless given. Its owner is whoever made it. */
   readonly disk?: PowerCutDisk
 }
@@ -88,8 +90,9 @@ export class NatsServer {
   /** Resolves when it takes connections. */
   async start(): Promise<void> {
     const file = join(this.directory, 'nats.conf')
-    const own = [`listen: "${this.address}"`, `jetstream { store_dir: "${this.storeDirectory}" }`]
-    const { whole, configuration = '', program = tool('nats-server') } = this.#options
+    const { whole, configuration = '', program = tool('nats-server'), syncAlways = false } = this.#options
+    const sync = syncAlways ? ', sync_interval: always' : ''
+    const own = [`listen: "${this.address}"`, `jetstream { store_dir: "${this.storeDirectory}"${sync} }`]
     writeFileSync(file, whole?.(this) ?? `${[...own, configuration].join('\n')}\n`)
     const [first = program, ...words] = [...(this.#options.starter ?? []), program]
     this.#child = new Child(first, [...words, '-c', file])

@@ -26,6 +26,7 @@ const configVerb: Verb = {
     ['--node <number>', 'which of them, from 1; default 1'],
     ['--tls [dir]', 'with TLS: server.pem, server.key and ca.pem in this directory; default /etc/nats/tls'],
     ['--store <dir>', 'where the server keeps its records; default /var/lib/nats'],
+    ['--sync-always', 'each record is on disk before it is acknowledged; for servers from 2.10 on'],
   ],
   run: config,
 }
@@ -72,9 +73,8 @@ async function config(context: Context, input: Input): Promise<ExitCode> {
   const storeDirectory = textOption(input, 'store') ?? '/var/lib/nats'
   const password = count === undefined ? '' : await ensureClusterPassword(context, spec)
   const node = count === undefined ? {} : { node: { number, count, password } }
-  context.print(
-    natsConfiguration({ cluster: layout.cluster, spec, users, storeDirectory, tlsDirectory, ...node }).trimEnd(),
-  )
+  const store = { storeDirectory, syncAlways: input.options['syncAlways'] === true }
+  context.print(natsConfiguration({ cluster: layout.cluster, spec, users, ...store, tlsDirectory, ...node }).trimEnd())
   return 0
 }
 

@@ -1,36 +1,35 @@
 /**
  * What answers in the place of JetStream on a real nats-server without it, bucket by bucket: asked how one is, it can say that none of its
- * servers leads it, as they do for good after some power cuts of them all.
+ * servers leads it, or that one does not follow, as they do for good after some power cuts of them all. Nothing can be written there.
  */
 
-import { NatsLink } from '../../services/runtime/nats-link.ts'
+import { type BucketLook, NatsLink } from '../../services/runtime/nats-link.ts'
 import { NatsServer } from '../support/nats-server.ts'
 import type { Cleanup } from '../support/temporary-directory.ts'
 
-export interface Headless {
+export interface Ailment {
   readonly stream: string
-  /** One of its servers is away. */
-  readonly isOneMissing: boolean
+  readonly look: Exclude<BucketLook, 'well'>
 }
 
 const api = '$JS.API.STREAM.'
 const absent = { error: { code: 404, err_code: 10059, description: 'stream not found' } }
 
-export class HeadlessStore {
+export class AilingStore {
   readonly address: string
   /** What changed something, as `CREATE.KV_qmq-records`, in order. */
   readonly asked: string[] = []
-  headless: Headless | undefined
+  ailment: Ailment | undefined
   readonly #configs = new Map<string, unknown>()
 
   private constructor(address: string) {
     this.address = address
   }
 
-  static async start(test: Cleanup): Promise<HeadlessStore> {
+  static async start(test: Cleanup): Promise<AilingStore> {
     const server = await NatsServer.start({ whole: ({ address }) => `listen: "${address}"\n` })
     test.after(() => server.remove())
-    const store = new HeadlessStore(server.address)
+    const store = new AilingStore(server.address)
     const link = await NatsLink.open({
       ...{ servers: [server.address], authentication: { kind: 'none' }, name: 'store', inboxPrefix: 'store' },
       ...{ timeoutMs: 5_000, onProblem: () => {} },
@@ -53,7 +52,7 @@ export class HeadlessStore {
     if (verb !== 'INFO') this.asked.push(words)
     if (verb === 'CREATE') this.#configs.set(stream, JSON.parse(data))
     if (verb === 'DELETE') {
-      this.headless = undefined
+      this.ailment = undefined
       return { success: this.#configs.delete(stream) }
     }
     const config = this.#configs.get(stream)
@@ -61,8 +60,9 @@ export class HeadlessStore {
   }
 
   #led(stream: string): object {
-    if (this.headless?.stream !== stream) return { cluster: { leader: 'n1', replicas: [] } }
-    const { isOneMissing } = this.headless
-    return { cluster: { replicas: [{ name: 'n2', offline: isOneMissing }, { name: 'n3' }] } }
+    const look = this.ailment?.stream === stream ? this.ailment.look : 'well'
+    const leader = look === 'well' || look === 'unfollowed' ? { leader: 'n1' } : {}
+    const second = { name: 'n2', current: look === 'well', offline: look === 'incomplete' }
+    return { cluster: { ...leader, replicas: [second, { name: 'n3', current: true }] } }
   }
 }
