@@ -7,7 +7,8 @@
  * - `fence` is judged at the moment it is asked for, not by a timer that may come late;
  * - a renewal that meets another's record ends the term at once; one without an answer is tried again only within the term.
  * A clock of the store that jumps can still shorten a life: the fencing number is what the orders are judged by. A store that came
- * back as it was earlier gives numbers that were given before: who gets one of those writes on until it has a new one.
+ * back as it was earlier gives numbers that were given before: who gets one of those writes on until it has a new one, and who hears of a
+ * higher one only later begins another term.
  */
 
 import { type Coordination, leaseKey, type Subscription, type WriteResult } from '../contract/coordination.ts'
@@ -23,7 +24,7 @@ export interface LeaseParts {
   readonly holder: string
   /** The life of a lease in this store, milliseconds. */
   readonly lifeMs: number
-  /** A number that already counts somewhere: a term's must be higher. Asked when a term begins. */
+  /** A number that already counts somewhere: a term's must not be lower. Asked when a term begins, and at each renewal. */
   readonly fenceBelow: () => number
   /** A term begins; `fence` is its number. */
   readonly onHeld: (fence: number) => void
@@ -136,7 +137,7 @@ export class Lease {
     const { coordination, holder, fenceBelow } = this.#parts
     const below = fenceBelow()
     let result: WriteResult = { kind: 'written', revision: first }
-    if (below - first > climbMax) return result
+    if (isFarBelow(first, below)) return result
     while (result.kind === 'written' && result.revision <= below) {
       result = await coordination.update(this.#key, leaseRecord(holder), result.revision)
     }
@@ -155,7 +156,13 @@ export class Lease {
   }
 
   async #renew(term: Term): Promise<void> {
-    const { coordination, clock, holder } = this.#parts
+    const { coordination, clock, holder, fenceBelow } = this.#parts
+    const below = fenceBelow()
+    if (below > term.fence && !isFarBelow(term.fence, below)) {
+      this.#lose('a higher number counts already')
+      await this.#giveBack(term.revision)
+      return
+    }
     const sentMs = clock.monotonic()
     const result = await coordination.update(this.#key, leaseRecord(holder), term.revision)
     if (result.kind === 'unreachable') return
@@ -195,4 +202,8 @@ export class Lease {
     const { coordination, holder } = this.#parts
     await coordination.update(this.#key, leaseRecord(holder, true), revision).catch(() => {})
   }
+}
+
+function isFarBelow(fence: number, counts: number): boolean {
+  return counts - fence > climbMax
 }

@@ -17,10 +17,12 @@ class Contender {
   readonly events: string[] = []
   readonly fences: number[] = []
   readonly lease: Lease
+  fenceBelow: number
 
   constructor(coordination: Coordination, holder: string, fenceBelow = 0) {
+    this.fenceBelow = fenceBelow
     this.lease = new Lease({
-      ...{ coordination, clock, random, name: 'leader', holder, lifeMs, fenceBelow: () => fenceBelow },
+      ...{ coordination, clock, random, name: 'leader', holder, lifeMs, fenceBelow: () => this.fenceBelow },
       onHeld: (fence) => {
         this.fences.push(fence)
         this.events.push('held')
@@ -80,11 +82,18 @@ async function climbs(one: Coordination, two: Coordination): Promise<void> {
   first.lease.start()
   await eventually(() => first.events[0])
   assert.equal(first.fences[0], before + 1)
+  first.fenceBelow = before + 20
+  await eventually(() => first.fences[1])
+  assert.deepEqual(first.events, ['held', 'a higher number counts already', 'held'])
+  assert.ok((first.fences[1] ?? 0) > before + 20, 'it heard of a layout of a later term')
+  first.fenceBelow = first.fences[1] ?? 0
+  await pause(2 * lifeMs)
+  assert.equal(first.events.length, 3, 'its own number is none to give way to')
   await first.lease.stop()
   const second = new Contender(two, 'second', before + 1_000_000)
   second.lease.start()
   await eventually(() => second.events[0])
-  assert.ok((second.fences[0] ?? 0) < before + 20, 'a clock that was set back is no matter of some writes')
+  assert.ok((second.fences[0] ?? 0) < first.fenceBelow + 20, 'a clock that was set back is no matter of some writes')
   await second.lease.stop()
 }
 
