@@ -370,8 +370,8 @@ export class NatsCoordination implements Coordination {
       this.#tell(undefined)
       return { kind: 'written', revision: base + sequence }
     } catch (error) {
-      if (error instanceof LinkError && error.kind === 'conflict') health?.answered()
-      else health?.unanswered(this.#parts.clock.monotonic())
+      if (error instanceof LinkError && error.kind === 'unanswered') health?.unanswered(this.#parts.clock.monotonic())
+      else health?.answered()
       throw error
     }
   }

@@ -11,6 +11,7 @@ import {
   connect,
   credsAuthenticator,
   DiscardPolicy,
+  ErrorCode,
   headers as emptyHeaders,
   type JetStreamClient,
   type JetStreamManager,
@@ -29,8 +30,11 @@ import { errorText } from '../protocol/failure.ts'
 import { ipBytes } from '../settings/network.ts'
 import { importedStoreApi, storeApi } from './nats-buckets.ts'
 
-/** `conflict`: another write came first. `absent`: no such bucket. `no-message`: no such key in it. `lost`: no answer that says anything. */
-export type LinkErrorKind = 'conflict' | 'absent' | 'no-message' | 'lost'
+/**
+ * `conflict`: another write came first. `absent`: no such bucket. `no-message`: no such key in it. `unanswered`: nobody said anything.
+ * `lost`: anything else.
+ */
+export type LinkErrorKind = 'conflict' | 'absent' | 'no-message' | 'unanswered' | 'lost'
 
 export class LinkError extends Error {
   readonly kind: LinkErrorKind
@@ -352,7 +356,9 @@ async function inOurWords<Value>(work: Promise<Value>): Promise<Value> {
 
 function kindOf(error: unknown): LinkErrorKind {
   if (!(error instanceof NatsError)) return 'lost'
-  if (error.api_error?.err_code === wrongLastSequence) return 'conflict'
-  if (error.api_error?.err_code === noMessageFound) return 'no-message'
-  return error.code === '404' || error.api_error?.code === 404 ? 'absent' : 'lost'
+  const { code, api_error: answer } = error
+  if (answer === undefined) return code === ErrorCode.Timeout || code === ErrorCode.NoResponders ? 'unanswered' : 'lost'
+  if (answer.err_code === wrongLastSequence) return 'conflict'
+  if (answer.err_code === noMessageFound) return 'no-message'
+  return answer.code === 404 ? 'absent' : 'lost'
 }

@@ -81,14 +81,15 @@ async function climbs(one: Coordination, two: Coordination): Promise<void> {
   const first = new Contender(one, 'first', before)
   first.lease.start()
   await eventually(() => first.events[0])
-  assert.equal(first.fences[0], before + 1)
-  first.fenceBelow = before + 20
-  await eventually(() => first.fences[1])
-  assert.deepEqual(first.events, ['held', 'a higher number counts already', 'held'])
-  assert.ok((first.fences[1] ?? 0) > before + 20, 'it heard of a layout of a later term')
-  first.fenceBelow = first.fences[1] ?? 0
+  const [fence = 0] = first.fences
+  assert.ok(fence > before && fence < before + 50)
+  first.fenceBelow = fence + 20
+  const higher = await eventually(() => first.fences.find((later) => later > first.fenceBelow))
+  const givenWay = () => first.events.filter((event) => event === 'a higher number counts already').length
+  assert.equal(givenWay(), 1, 'it heard of a layout of a later term')
+  first.fenceBelow = higher
   await pause(2 * lifeMs)
-  assert.equal(first.events.length, 3, 'its own number is none to give way to')
+  assert.equal(givenWay(), 1, 'its own number is none to give way to')
   await first.lease.stop()
   const second = new Contender(two, 'second', before + 1_000_000)
   second.lease.start()

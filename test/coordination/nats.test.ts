@@ -279,12 +279,17 @@ describe('a nats-server that is not well', () => {
     const one = connect(store, { pollMs: 20, ailingMsMax: 200, callTimeoutMs: 500 })
     await eventually(() => (store.count('CREATE') === 3 ? true : undefined))
     store.ailment = { stream: 'KV_qmq-records', look: 'incomplete' }
+    const tooLong = 'x'.repeat(2 * 1024 * 1024)
     const write = async (forMs: number) => {
       for (const end = performance.now() + forMs; performance.now() < end; await pause(20)) await one.put('layout', 1)
     }
     await write(400)
     assert.equal(store.count('DELETE'), 0, 'a server is away')
     store.ailment = undefined
+    for (const end = performance.now() + 400; performance.now() < end; await pause(20)) {
+      assert.equal((await one.put('layout', tooLong)).kind, 'unreachable')
+    }
+    assert.equal(store.count('DELETE'), 0, 'what is longer than a message was not even sent')
     await write(100)
     assert.equal(store.count('DELETE'), 0, 'it may yet recover')
     await write(300)
