@@ -61,26 +61,31 @@ export async function runDeeds(
   test.after(() => letters.stop())
   await untilStatus(cluster, 'at first', isWell)
   const orders = new Orders(cluster)
+  let cures = 0
+  const curing = async (what: string, work: () => Promise<unknown>) => {
+    try {
+      await work()
+    } catch (error) {
+      if (disks.length === 0) throw error
+      cures++
+      say(`${what}: a person has to help: ${errorText(error)}`)
+      await cure(nats, cluster)
+      await untilStatus(cluster, `after the cure of ${what}`, isWell)
+      await orders.give()
+    }
+  }
   const stage = {
-    ...{ nats, hosts, disks, say, order: () => orders.give() },
+    ...{ nats, hosts, disks, say, order: () => curing('an order', () => orders.give()) },
     ...{ meanwhile: () => letters.take(lettersEach), restartTiers: () => restartTiers(cluster, letters) },
   }
-  let cures = 0
   for (const name of names) {
     const deed = { ...deeds, ...partitions, ...powerCuts }[name] as Deed
     await deed(stage)
-    try {
+    await curing(name, async () => {
       await untilStatus(cluster, `after ${name}`, isWell)
       await orders.stands()
       await orders.give()
-    } catch (error) {
-      if (!(name in powerCuts)) throw error
-      cures++
-      say(`${name}: a person has to help: ${errorText(error)}`)
-      await cure(nats, cluster)
-      await untilStatus(cluster, `after ${name} and its cure`, isWell)
-      await orders.give()
-    }
+    })
     say(`${name}: well again, and takes orders, ${letters.accepted} letters so far`)
   }
   const verdict = await letters.end()

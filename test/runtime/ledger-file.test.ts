@@ -178,14 +178,3 @@ it('a disk that fails costs lines and a warning, and writing goes on when it is 
   assert.equal((await searchLedger(world.disk, directory, eventOf(1).id)).length, 0)
   assert.equal((await searchLedger(world.disk, directory, eventOf(2).id)).length, 1)
 })
-
-it('recording costs microseconds', async (t) => {
-  const directory = path.join(temporaryDirectory(t), 'ledger')
-  const ledger = new LedgerFile(world, directory)
-  const event = eventOf(1, { sender: 'newcomer@example.com', recipients: ['postmaster@example.com'], bytes: 10_240 })
-  const begin = process.cpuUsage()
-  for (let number = 0; number < 20_000; number++) ledger.record(event)
-  const { user, system } = process.cpuUsage(begin)
-  await ledger.close()
-  assert.ok((user + system) / 20_000 < 15, `${(user + system) / 20_000} microseconds of CPU each`)
-})

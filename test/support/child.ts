@@ -58,7 +58,7 @@ export class Child {
   }
 
   /** The first answer of `find` over the text printed so far, asked again at every new text. */
-  until<Value>(find: (child: Child) => Value | undefined, timeoutMs = 30_000): Promise<Value> {
+  until<Value>(find: (child: Child) => Value | undefined, timeoutMs = 60_000): Promise<Value> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         clearTimeout(timer)

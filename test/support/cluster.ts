@@ -110,7 +110,7 @@ export class Cluster {
   }
 
   /** Stops what has started when it does not become ready in time. */
-  async untilReady(timeoutMs = 30_000): Promise<ReadyLine> {
+  async untilReady(timeoutMs = 60_000): Promise<ReadyLine> {
     try {
       this.ready = await this.child.until((child) => findReady(child.stdout), timeoutMs)
     } catch (error) {
