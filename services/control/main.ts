@@ -12,9 +12,10 @@ import { readFileIfThere } from '../runtime/durable-file.ts'
 import { openSigner, openVerifier } from '../runtime/signature.ts'
 import { layoutKeys } from '../runtime/signed-layout.ts'
 import { readTierArguments } from '../runtime/tier-arguments.ts'
-import { credentialsDirectory, TierCredentials } from '../runtime/tier-credentials.ts'
+import { credentialsDirectory, credentialsPollMs, TierCredentials } from '../runtime/tier-credentials.ts'
 import { asJson, runTierProcess, type Tier, type TierSurroundings } from '../runtime/tier-process.ts'
-import { type Api, type ApiParts, startApi } from './api/api-server.ts'
+import type { Timer } from '../runtime/world.ts'
+import { type Api, type ApiPort, startApi } from './api/api-server.ts'
 import { ClusterControl } from './cluster-control.ts'
 import type { ReceiptName } from './receipt/receipt-store.ts'
 
@@ -30,6 +31,18 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
   let credentials: TierCredentials | undefined
   let why: string | undefined
   let phase: InstanceState['phase'] = 'starting'
+  let laterLook: Timer | undefined
+  const failed = (error: unknown) => {
+    why = errorText(error)
+    phase = 'refusing'
+    world.log.error('no orders are taken', { why })
+  }
+  const openPort = async () => {
+    credentials = await openCredentials(surroundings, id, state)
+    const port = portOf(surroundings, id, credentials)
+    if (port !== undefined) await api?.openPort(port)
+    else laterLook = world.clock.after(credentialsPollMs, () => openPort().catch(failed))
+  }
   return {
     start: async () => {
       try {
@@ -40,19 +53,15 @@ async function build(surroundings: TierSurroundings, id: string, state: string):
         const signing = { signer, verifier, layoutKeys: keys, inForce: () => inForce }
         control = new ClusterControl({ world, coordination, id, holder, home, ...signing, onProgress: announce })
         control.start()
-        credentials = await openCredentials(surroundings, id, state)
-        api = await startApi({
-          ...{ plane: control, world: { ...world, cluster: layout.cluster }, home },
-          ...portOf(surroundings, id, credentials),
-        })
+        api = await startApi({ plane: control, world: { ...world, cluster: layout.cluster }, home })
+        await openPort()
         phase = 'ready'
       } catch (error) {
-        why = errorText(error)
-        phase = 'refusing'
-        world.log.error('no orders are taken', { why })
+        failed(error)
       }
     },
     stop: async () => {
+      laterLook?.cancel()
       await api?.close()
       await control?.stop()
       credentials?.close()
@@ -81,7 +90,7 @@ function receiptNameIn(value: Json): ReceiptName | undefined {
   return { plan: String(value['plan']), instance: String(value['instance']) }
 }
 
-/** Watched from now on; undefined where this process has no certificate (`qmq ca`). */
+/** Watched from now on; undefined where this process has no certificate yet (`qmq ca`). */
 async function openCredentials({ world, layout }: TierSurroundings, id: string, state: string) {
   const directory = credentialsDirectory(state, id)
   if ((await readFileIfThere(world.disk, `${directory}/cert.pem`)) === undefined) return undefined
@@ -94,17 +103,13 @@ async function openCredentials({ world, layout }: TierSurroundings, id: string, 
  * Nothing without credentials: nobody is believed by his address. What each may call is in his certificate. While ours cannot be used
  * nobody gets in, and once they can somebody does.
  */
-function portOf(
-  { world, layout }: TierSurroundings,
-  id: string,
-  credentials?: TierCredentials,
-): Pick<ApiParts, 'port'> {
+function portOf({ world, layout }: TierSurroundings, id: string, credentials?: TierCredentials): ApiPort | undefined {
   const spec = layout.control.find((one) => one.id === id)
-  if (spec === undefined || credentials === undefined) return {}
+  if (spec === undefined || credentials === undefined) return undefined
   const tls = () => credentials.mutual(() => true)
   const inForce = tls()
   if (typeof inForce === 'string') world.log.error('operators elsewhere are not served', { why: inForce })
-  return { port: { host: spec.host, port: spec.port, tls } }
+  return { host: spec.host, port: spec.port, tls }
 }
 
 const read = readTierArguments(process.argv.slice(2))

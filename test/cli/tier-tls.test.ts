@@ -137,6 +137,25 @@ async function sendToAll(cluster: Cluster, ids: readonly string[]): Promise<numb
   return sent
 }
 
+test('a control process that has no certificate yet opens its port once it has one', async (t) => {
+  const ports = await clusterPorts()
+  const cluster = new Cluster(temporaryDirectory(t), clusterConf(ports, { deliver: 'hold' }))
+  t.after(() => cluster.stop())
+  await cluster.untilReady()
+  const port = ports.base + 200
+  assert.equal(await answersAnybody(port), false)
+  for (const words of [
+    ['init'],
+    ['issue', 'c1'],
+    ['issue', '--role', 'viewer', '--name', 'vera', '--out', path.join(cluster.state, 'vera')],
+  ]) {
+    const { code, stderr } = await cluster.qmq(['ca', ...words])
+    assert.equal(code, 0, stderr)
+  }
+  const [own, person] = [path.join(cluster.state, 'tls/c1'), path.join(cluster.state, 'vera')]
+  await until('the certificate at the port', async () => (await isShown(port, own, person)) || undefined)
+})
+
 test('people elsewhere see and order what their certificates say, and pools change size over mutual TLS', async (t) => {
   const [ports, nextHop] = [await clusterPorts(), await freePortRange(1)]
   const conf = clusterConf(ports, {

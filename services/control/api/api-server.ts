@@ -24,13 +24,19 @@ export interface ApiParts {
   readonly world: ApiWorld & { readonly disk: Disk }
   /** Of the control instance, absolute. */
   readonly home: string
-  /** Absent: the socket alone. */
-  readonly port?: { readonly host: string; readonly port: number; readonly tls: RpcSecurity }
+}
+
+export interface ApiPort {
+  readonly host: string
+  readonly port: number
+  readonly tls: RpcSecurity
 }
 
 export interface Api {
   /** Of the port; undefined where there is none. */
   readonly address: Address | undefined
+  /** Besides the socket, once. Rejects where it cannot be had. */
+  openPort(port: ApiPort): Promise<void>
   close(): Promise<void>
 }
 
@@ -46,22 +52,25 @@ const messageBytesMax = 16 * 1024 * 1024
 const healthIntervalMs = 2000
 
 /** Rejects where the log of orders or a listener cannot be had, and where a method has no role. */
-export async function startApi({ plane, world, home, port }: ApiParts): Promise<Api> {
+export async function startApi({ plane, world, home }: ApiParts): Promise<Api> {
   const orders = await OrderLog.open(world, home)
   const servers: RpcServer[] = []
+  const open = async (place: RpcPlace) => {
+    servers.push(await serve(place, offersOf(plane, orders, world), world))
+  }
   try {
-    const offers = offersOf(plane, orders, world)
-    for (const place of [{ socket: `${home}/${controlSocketName}` }, ...(port === undefined ? [] : [port])]) {
-      servers.push(await serve(place, offers, world))
-    }
+    await open({ socket: `${home}/${controlSocketName}` })
   } catch (error) {
-    await Promise.all([orders.close(), ...servers.map((server) => server.close())])
+    await orders.close()
     throw error
   }
   const health = new HealthTeller(plane, world, servers)
   health.start()
   return {
-    address: servers[1]?.address,
+    get address() {
+      return servers[1]?.address
+    },
+    openPort: open,
     close: async () => {
       health.stop()
       await Promise.all(servers.map((server) => server.close()))

@@ -29,9 +29,9 @@ export async function serveApi(
   const { clock, random, disk } = systemWorld(silentLog)
   const world = { clock, random, disk: options.disk ?? disk, log: silentLog, cluster }
   const { tls } = options
-  const port = tls === undefined ? {} : { port: { host: '127.0.0.1', port: 0, tls: () => tls } }
-  const api = await startApi({ plane, world, home, ...port })
+  const api = await startApi({ plane, world, home })
   test.after(() => api.close())
+  if (tls !== undefined) await api.openPort({ host: '127.0.0.1', port: 0, tls: () => tls })
   return { plane, home, api, socket: { socket: path.join(home, controlSocketName) } }
 }
 
