@@ -5,6 +5,7 @@
  */
 
 import { parseArgs } from 'node:util'
+import { errorText } from '../../services/protocol/failure.ts'
 import { natsPrograms } from '../support/nats-server.ts'
 import { NetworkHosts } from '../support/network-hosts.ts'
 import { deeds, partitions, powerCuts } from './nats-deeds.ts'
@@ -71,6 +72,9 @@ for (const { name, deeds: all, run } of values.redis === true ? [redis] : natsSu
       const { lost, wrong, balanced } = report
       if (lost.length > 0 || wrong.length > 0 || !balanced) failed = true
       console.log(`  ${JSON.stringify(report)}`)
+    } catch (error) {
+      failed = true
+      console.log(`  broken off: ${errorText(error)}`)
     } finally {
       for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
     }
