@@ -77,7 +77,9 @@ export class ClusterControl implements ControlPlane {
     this.id = parts.id
     const { world, coordination, home, signer, verifier, onProgress } = parts
     const { clock, random, disk, log } = world
-    this.#register = new LayoutRegister({ coordination, signer, keys: parts.layoutKeys, inForce: parts.inForce })
+    this.#register = new LayoutRegister({
+      ...{ coordination, signer, keys: parts.layoutKeys, inForce: parts.inForce, leads: () => this.leads },
+    })
     this.#book = new ReceiptBook({ coordination, store: new ReceiptStore(disk, home), signer, verifier })
     const fence = () => this.#lease.fence
     const ask: Ask = (id, operation, value) =>

@@ -29,8 +29,11 @@ async function setUp(cleanup: Cleanup) {
   const pair = embeddedPair()
   hub.attach(pair.hub)
   const coordination = new EmbeddedCoordination({ clock, dial: () => pair.client, callTimeoutMs: 200 })
-  const register = new LayoutRegister({ coordination, signer, keys: async () => [verifier], inForce: layoutOfFour })
   const term: { fence: number | undefined } = { fence: 7 }
+  const register = new LayoutRegister({
+    ...{ coordination, signer, keys: async () => [verifier], inForce: layoutOfFour },
+    leads: () => term.fence !== undefined,
+  })
   const parts = { register, random: new SeededRandom(1), fence: () => term.fence, leader: async () => 'c2' }
   const lost = async () => new Set<string>()
   const put = (layout: Layout) => hub.store.put(layoutKey, signLayout(signer, layout))
@@ -106,7 +109,7 @@ test('the register refuses to write under a fence that was overtaken, and a layo
 })
 
 test('a layout that went back is nobody’s order, until one comes that goes forward', async (t) => {
-  const { register, put } = await setUp(t)
+  const { register, put, inForce, term } = await setUp(t)
   const epochOf = async () => {
     const current = await register.read()
     return typeof current === 'string' ? current : current.layout.epoch
@@ -114,7 +117,12 @@ test('a layout that went back is nobody’s order, until one comes that goes for
   put({ ...layoutOfFour(), epoch: 5, fence: 8 })
   assert.equal(await epochOf(), 5)
   put({ ...layoutOfFour(), epoch: 4, fence: 8 })
+  term.fence = undefined
   assert.match(String(await epochOf()), /epoch 4 is older than 5/)
+  assert.equal(inForce().epoch, 4, 'who does not lead leaves it')
+  term.fence = 9
+  assert.match(String(await epochOf()), /epoch 4 is older than 5/)
+  assert.equal(inForce().epoch, 5, 'who leads puts the newest back')
   put({ ...layoutOfFour(), epoch: 5, fence: 8, routes: [] })
   assert.match(String(await epochOf()), /differs from the layout in force/)
   put({ ...layoutOfFour(), epoch: 6, fence: 7 })
