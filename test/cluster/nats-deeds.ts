@@ -17,7 +17,7 @@ export interface Stage {
   /** Resolves when mail was taken while the trouble lasts. */
   readonly meanwhile: () => Promise<void>
   /** SIGKILL to every tier, and until each is ready again. */
-  readonly restartTiers: () => Promise<void>
+  readonly restartTiers: () => Promise<unknown>
   /** Gives an order to the control plane; resolves when every tier goes by it. */
   readonly order: () => Promise<void>
   readonly say: (text: string) => void

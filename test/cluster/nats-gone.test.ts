@@ -13,8 +13,9 @@ import { Child } from '../support/child.ts'
 import { Cluster, clusterConf, clusterPorts } from '../support/cluster.ts'
 import { MailClient } from '../support/mail-client.ts'
 import { NatsServer } from '../support/nats-server.ts'
+import { RedisServer } from '../support/redis-server.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
-import { isWell, pidsOf, statusOf, untilStatus } from './status.ts'
+import { type Heard, isWell, restartTiers, statusOf, untilStatus } from './status.ts'
 
 const program = path.join(import.meta.dirname, '../../services/cli/qmq.js')
 
@@ -27,11 +28,11 @@ async function sendOne(cluster: Cluster): Promise<number> {
   return code
 }
 
-/** Its conf-qmq names the server, which may not run. */
-async function start(t: TestContext, server: NatsServer): Promise<Cluster> {
+/** Its conf-qmq names the server, which may not run, and has `more` lines. */
+async function start(t: TestContext, server: NatsServer, more = ''): Promise<Cluster> {
   t.after(() => server.remove())
   const conf = clusterConf(await clusterPorts(), { deliver: 'hold', coordination: `nats://${server.address}` })
-  const cluster = new Cluster(temporaryDirectory(t), conf)
+  const cluster = new Cluster(temporaryDirectory(t), `${conf}${more}`)
   t.after(async () => {
     await cluster.stop()
   })
@@ -88,12 +89,7 @@ describe('qmq up over NATS', () => {
     for (const id of ['e1', '00']) assert.equal(count(logOf(cluster, id), 'coordination is gone'), 1, 'said once')
 
     await server.kill()
-    for (const pid of pidsOf(well).values()) process.kill(pid, 'SIGKILL')
-    const again = await untilStatus(cluster, 'every tier started again', (heard) => {
-      const pids = pidsOf(heard)
-      const renewed = [...pidsOf(well)].every(([id, pid]) => pids.has(id) && pids.get(id) !== pid)
-      return renewed && heard.status.instances.every(({ phase }) => phase === 'ready')
-    })
+    const again = await restartTiers(cluster)
     assert.equal(again.finished.code, 3)
     assert.equal(await sendOne(cluster), 250)
 
@@ -101,6 +97,25 @@ describe('qmq up over NATS', () => {
     await server.start()
     await untilStatus(cluster, 'there again, empty', isWell)
     await untilLayout(cluster, shared, 1)
+  })
+
+  it('every tier, and `qmq up` itself, starts anew with NATS and Redis gone, and carries mail', async (t) => {
+    const [server, redis] = [await NatsServer.start(), await RedisServer.start(t)]
+    const cluster = await start(t, server, `shared-state: redis://127.0.0.1:${redis.port}\n`)
+    const isReached = ({ status }: Heard) => status.instances.find(({ id }) => id === 'e1')?.sharedState?.reached
+    const isWhole = (heard: Heard) => isWell(heard) && isReached(heard) === true
+    await untilStatus(cluster, 'well', isWhole)
+    await Promise.all([server.kill(), redis.kill()])
+    assert.equal(isReached(await restartTiers(cluster)), false)
+    assert.equal(await sendOne(cluster), 250)
+    await cluster.stop()
+    cluster.restart()
+    await cluster.untilReady(120_000)
+    assert.equal(await sendOne(cluster), 250)
+    const box = path.join(cluster.state, 'mailboxes/example.com/box/new')
+    await untilStatus(cluster, 'both delivered', () => fs.existsSync(box) && fs.readdirSync(box).length === 2)
+    await Promise.all([server.start(), redis.restart()])
+    await untilStatus(cluster, 'well again', isWhole)
   })
 
   it('puts a changed conf-qmq in force only by NATS, and starts on the last layout without it', async (t) => {

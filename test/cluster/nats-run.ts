@@ -14,7 +14,7 @@ import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { Letters, type LettersVerdict } from './letters.ts'
 import { type Deed, deeds, partitions, powerCuts } from './nats-deeds.ts'
 import { Orders } from './orders.ts'
-import { isWell, pidsOf, statusOf, untilStatus } from './status.ts'
+import { isWell, restartTiers, untilStatus } from './status.ts'
 
 export interface RunReport extends LettersVerdict {
   readonly balanced: boolean
@@ -76,7 +76,10 @@ export async function runDeeds(
   }
   const stage = {
     ...{ nats, hosts, disks, say, order: () => curing('an order', () => orders.give()) },
-    ...{ meanwhile: () => letters.take(lettersEach), restartTiers: () => restartTiers(cluster, letters) },
+    ...{
+      meanwhile: () => letters.take(lettersEach),
+      restartTiers: () => restartTiers(cluster, () => letters.tiersDied()),
+    },
   }
   for (const name of names) {
     const deed = { ...deeds, ...partitions, ...powerCuts }[name] as Deed
@@ -114,15 +117,4 @@ function placesOn(hosts: NetworkHosts): readonly NatsNodeOptions[] {
     starter: hosts.starter(index + 1),
     host: hosts.address(index + 1),
   }))
-}
-
-async function restartTiers(cluster: Cluster, letters: Letters): Promise<void> {
-  const before = pidsOf(await statusOf(cluster))
-  for (const pid of before.values()) process.kill(pid, 'SIGKILL')
-  letters.tiersDied()
-  await untilStatus(cluster, 'every tier started again', (heard) => {
-    const pids = pidsOf(heard)
-    const renewed = [...before].every(([id, pid]) => pids.has(id) && pids.get(id) !== pid)
-    return renewed && heard.status.instances.every(({ phase }) => phase === 'ready')
-  })
 }

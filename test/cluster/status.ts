@@ -50,3 +50,15 @@ export function isWell({ finished, status }: Heard): boolean {
 export function pidsOf({ status }: Heard): ReadonlyMap<string, number> {
   return new Map(status.instances.flatMap(({ id, pid }) => (pid === undefined ? [] : [[id, pid] as const])))
 }
+
+/** SIGKILL to every tier, then `killed`; resolves when each runs again and is ready. */
+export async function restartTiers(cluster: Cluster, killed = () => {}): Promise<Heard> {
+  const before = pidsOf(await statusOf(cluster))
+  for (const pid of before.values()) process.kill(pid, 'SIGKILL')
+  killed()
+  return await untilStatus(cluster, 'every tier started again', (heard) => {
+    const pids = pidsOf(heard)
+    const renewed = [...before].every(([id, pid]) => pids.has(id) && pids.get(id) !== pid)
+    return renewed && heard.status.instances.every(({ phase }) => phase === 'ready')
+  })
+}
