@@ -85,7 +85,7 @@ export class LayoutRelay {
     const { shared, judge, follow } = this.#parts
     const read = await shared.get(layoutKey).catch(() => null)
     if (read === null) return
-    // Any of several servers answers, and it may not have yet what the watch was told.
+    // A server that leads no more and has not noticed may answer, without what the watch was told.
     const entry = (told?.revision ?? 0) > (read?.revision ?? 0) ? told : read
     if (entry === undefined) return await this.#publish(undefined)
     const judgement = await judge(entry.value)

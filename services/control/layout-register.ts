@@ -35,7 +35,7 @@ export class LayoutRegister {
     this.#newest = parts.inForce()
   }
 
-  /** In words, where there is none that can be followed. Rejects where the store cannot be reached. */
+  /** In words, where there is none that can be followed; it may be put right by then. Rejects where the store cannot be reached. */
   async read(): Promise<LayoutInForce | string> {
     const entry = await this.#parts.coordination.get(layoutKey)
     if (entry === undefined) return 'there is no layout in coordination yet'

@@ -1,8 +1,8 @@
 /**
  * Whether a bucket of NATS may yet recover by itself, judged by whoever makes buckets, from two things: what looks at it find, and
- * whether what is written to it is answered. After a power cut of all its servers a bucket can be without a leader, keep a replica that
- * never follows, or be led by a server that takes no writes, each for good. While a server is away all that has a reason. Pure; times are
- * on the monotonic clock, milliseconds.
+ * whether what is written to it is answered. After a power cut of all its servers a bucket can be without a leader, or be led by a server
+ * that takes no writes, each for good. While a server is away that has a reason. A replica that lags behind counts for nothing: it may be on
+ * a slow machine, and reads do not ask it. Pure; times are on the monotonic clock, milliseconds.
  */
 
 import type { BucketLook } from './nats-link.ts'

@@ -24,7 +24,7 @@ export interface LeaseParts {
   readonly holder: string
   /** The life of a lease in this store, milliseconds. */
   readonly lifeMs: number
-  /** A number that already counts somewhere: a term's must not be lower. Asked when a term begins, and at each renewal. */
+  /** A number that already counts somewhere: a term begins above it, and ends where it turns out to be below. */
   readonly fenceBelow: () => number
   /** A term begins; `fence` is its number. */
   readonly onHeld: (fence: number) => void

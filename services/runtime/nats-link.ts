@@ -92,8 +92,8 @@ export interface BucketForm {
   readonly replicas?: number
 }
 
-/** `incomplete`: a server of it is away. Else all are there, and yet none leads, or not all follow. */
-export type BucketLook = 'well' | 'incomplete' | 'headless' | 'unfollowed'
+/** `incomplete`: a server of it is away. `headless`: all are there, and yet none leads. */
+export type BucketLook = 'well' | 'incomplete' | 'headless'
 
 export interface StoredMessage {
   readonly sequence: number
@@ -295,7 +295,7 @@ export function publicKeyOf(seed: string): string {
   return nkeys.fromSeed(Buffer.from(seed)).getPublicKey()
 }
 
-/** An nkey is that of a user in the servers' configuration, where each has an account of its own (`nats-accounts.ts`). */
+/** An nkey is that of a user in the configuration that `qmq nats config` prints, where the store is in another account. */
 function apiPrefixOf({ authentication }: LinkOptions): string {
   return authentication.kind === 'seed' ? importedStoreApi : storeApi
 }
@@ -342,8 +342,7 @@ function sameForm(present: StreamConfig, wanted: Partial<StreamConfig>): boolean
 
 function lookOf({ leader, replicas = [] }: ClusterInfo): BucketLook {
   if (replicas.some(({ offline }) => offline === true)) return 'incomplete'
-  if ((leader ?? '') === '') return 'headless'
-  return replicas.every(({ current }) => current) ? 'well' : 'unfollowed'
+  return (leader ?? '') === '' ? 'headless' : 'well'
 }
 
 async function inOurWords<Value>(work: Promise<Value>): Promise<Value> {

@@ -6,7 +6,8 @@
  * - control writes records and leases besides, asks every instance, gives shares, and makes the buckets, anew where need be;
  * - `up` puts the layout there and makes the buckets, and asks nobody;
  * - an operator's command reads and asks; a viewer's reads, and asks only how things are.
- * Answers go to inboxes that nobody else may hear, and to nowhere else (`nats-exchange.ts`). Nobody may make a consumer, a stream of his own, or a change that was none.
+ * Answers go to inboxes that nobody else may hear, and to nowhere else (`nats-exchange.ts`). Nobody may make a consumer, a stream of his
+ * own, or a change that was none.
  */
 
 import { clockKey, layoutKey, operationSubject, stateKey } from '../contract/coordination.ts'

@@ -3,9 +3,9 @@
  * then, put together so that the watcher is told each newest value once, in order of its revision.
  *
  * A store whose power was cut may come back as it was minutes ago and give the same revisions again, to other values. So nothing is
- * known of revisions on a new link (`begin`): each value is told again, even one from before where a replica lags behind, and whoever
- * watches judges what it hears. On a link that lasts, readings find it out: another value under the revision that is known counts at
- * once, an older revision at the second reading that brings it, because a lagging replica answers so too, once.
+ * known of revisions on a new link (`begin`): each value is told again, even one from before, and whoever watches judges what it hears.
+ * On a link that lasts, readings find it out: another value under the revision that is known counts at once, an older revision at the
+ * second reading that brings it, because a server that leads no more and has not noticed answers so too, once.
  *
  * Pure of network: `read` brings everything that is there now, or rejects.
  */

@@ -6,10 +6,12 @@
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import fs from 'node:fs'
+import net from 'node:net'
 import path from 'node:path'
 import { type TestContext, test } from 'node:test'
 import tls from 'node:tls'
 import { tierIdentity, writeIdentity } from '../../services/contract/identity.ts'
+import type { InstanceState } from '../../services/contract/operations.ts'
 import { type Finished, run } from '../support/child.ts'
 import { Cluster, clusterConf, clusterPorts } from '../support/cluster.ts'
 import { freePortRange } from '../support/free-ports.ts'
@@ -137,13 +139,15 @@ async function sendToAll(cluster: Cluster, ids: readonly string[]): Promise<numb
   return sent
 }
 
-test('a control process that has no certificate yet opens its port once it has one', async (t) => {
+test('a control process opens its port once it has a certificate, and once nobody else has the port', async (t) => {
   const ports = await clusterPorts()
   const cluster = new Cluster(temporaryDirectory(t), clusterConf(ports, { deliver: 'hold' }))
   t.after(() => cluster.stop())
   await cluster.untilReady()
   const port = ports.base + 200
-  assert.equal(await answersAnybody(port), false)
+  const squatter = net.createServer((socket) => socket.destroy())
+  await new Promise<void>((resolve) => squatter.listen(port, '127.0.0.1', resolve))
+  t.after(() => squatter.close())
   for (const words of [
     ['init'],
     ['issue', 'c1'],
@@ -153,7 +157,16 @@ test('a control process that has no certificate yet opens its port once it has o
     assert.equal(code, 0, stderr)
   }
   const [own, person] = [path.join(cluster.state, 'tls/c1'), path.join(cluster.state, 'vera')]
+  const control = async () => {
+    const { answer } = await cluster.ask(['status'])
+    const { instances } = answer as { readonly instances: readonly InstanceState[] }
+    return instances.find(({ id }) => id === 'c1')
+  }
+  const trouble = await until('word of the port', async () => (await control())?.why)
+  assert.match(trouble, new RegExp(`operators elsewhere are not served: .*${port}`))
+  await new Promise((resolve) => squatter.close(resolve))
   await until('the certificate at the port', async () => (await isShown(port, own, person)) || undefined)
+  await until('no word of it any more', async () => (await control())?.phase === 'ready' || undefined)
 })
 
 test('people elsewhere see and order what their certificates say, and pools change size over mutual TLS', async (t) => {

@@ -161,6 +161,18 @@ async function powerCutOlder(stage: Stage): Promise<void> {
   await powerOnAll(stage)
 }
 
+/** Each server comes back as it was at another time: one without the last order, one without the last two, one with hardly any. */
+async function powerCutUneven(stage: Stage): Promise<void> {
+  const [first, second] = stage.disks
+  for (const disk of [second, first]) {
+    await stage.order()
+    await disk?.sync()
+  }
+  await stage.order()
+  await cutAll(stage)
+  await powerOnAll(stage)
+}
+
 /** Longer than a file system waits before it notes down which files there are, shorter than before it writes what is in them. */
 const namesOnlyMs = 7000
 
@@ -196,6 +208,7 @@ export const powerCuts: Readonly<Record<string, Deed>> = {
   'power-cut-one': powerCutOne,
   'power-cut-all': powerCutAll,
   'power-cut-older': powerCutOlder,
+  'power-cut-uneven': powerCutUneven,
   'power-cut-torn': powerCutTorn,
 }
 

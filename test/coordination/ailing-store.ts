@@ -1,6 +1,6 @@
 /**
  * What answers in the place of JetStream on a real nats-server without it, bucket by bucket: asked how one is, it can say that none of its
- * servers leads it, or that one does not follow, as they do for good after some power cuts of them all. Nothing can be written there.
+ * servers leads it, as they do for good after some power cuts of them all, or that one of them lags behind. Nothing can be written there.
  */
 
 import { type BucketLook, NatsLink } from '../../services/runtime/nats-link.ts'
@@ -9,7 +9,7 @@ import type { Cleanup } from '../support/temporary-directory.ts'
 
 export interface Ailment {
   readonly stream: string
-  readonly look: Exclude<BucketLook, 'well'>
+  readonly look: Exclude<BucketLook, 'well'> | 'lagging'
 }
 
 const api = '$JS.API.STREAM.'
@@ -61,7 +61,7 @@ export class AilingStore {
 
   #led(stream: string): object {
     const look = this.ailment?.stream === stream ? this.ailment.look : 'well'
-    const leader = look === 'well' || look === 'unfollowed' ? { leader: 'n1' } : {}
+    const leader = look === 'well' || look === 'lagging' ? { leader: 'n1' } : {}
     const second = { name: 'n2', current: look === 'well', offline: look === 'incomplete' }
     return { cluster: { ...leader, replicas: [second, { name: 'n3', current: true }] } }
   }

@@ -175,7 +175,9 @@ async function sendAnswersElsewhere(place: Stage, me: Who, keys: readonly string
     asked++
     link.publish(reply, Buffer.from('"changed"'))
   })
-  const rights = rightsOf(roles[me], me).publish.filter((subject) => !/[A-Z]{6}|>$|layout$/.test(subject))
+  const rights = rightsOf(roles[me], me).publish.filter(
+    (subject) => !/\.(CREATE|UPDATE|DELETE)\.|>$|layout$/.test(subject),
+  )
   const subjects = rights.map((subject) => subject.replace('.v1.*.', '.v1.c1.').replace(/\*$/, 'status'))
   const question = Buffer.from(JSON.stringify({ last_by_subj: keySubject('state/e1') }))
   for (const subject of subjects) for (const key of keys) link.publish(subject, question, {}, keySubject(key))

@@ -35,7 +35,7 @@ export interface ApiPort {
 export interface Api {
   /** Of the port; undefined where there is none. */
   readonly address: Address | undefined
-  /** Besides the socket, once. Rejects where it cannot be had. */
+  /** Besides the socket, until it has been had once. Rejects where it cannot be. */
   openPort(port: ApiPort): Promise<void>
   close(): Promise<void>
 }
@@ -55,8 +55,9 @@ const healthIntervalMs = 2000
 export async function startApi({ plane, world, home }: ApiParts): Promise<Api> {
   const orders = await OrderLog.open(world, home)
   const servers: RpcServer[] = []
+  const offers = offersOf(plane, orders, world)
   const open = async (place: RpcPlace) => {
-    servers.push(await serve(place, offersOf(plane, orders, world), world))
+    servers.push(await serve(place, offers, world))
   }
   try {
     await open({ socket: `${home}/${controlSocketName}` })
